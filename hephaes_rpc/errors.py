@@ -1,0 +1,113 @@
+"""Every error the product can answer with: one tree, one closed table of kinds.
+
+A kind is a stable snake_case word that clients branch on; ``KINDS`` gives its JSON-RPC code and its meaning, and is the
+only place where the two meet.  Subclasses exist only by what the caller should do about the error.
+"""
+
+from typing import Any, NamedTuple
+
+
+class Kind(NamedTuple):
+    """The JSON-RPC error code of a kind and one line on when it happens."""
+
+    code: int
+    meaning: str
+
+
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
+NOT_INITIALIZED, CANCELLED, REQUEST_FAILED = -32002, -32800, -32803
+
+KINDS: dict[str, Kind] = {
+    # the envelope
+    "parse_error": Kind(PARSE_ERROR, "the body is not JSON"),
+    "invalid_request": Kind(INVALID_REQUEST, "not a JSON-RPC 2.0 message, or not allowed now"),
+    "method_not_found": Kind(METHOD_NOT_FOUND, "no such method"),
+    "invalid_params": Kind(INVALID_PARAMS, "params do not fit the method"),
+    "bug": Kind(INTERNAL_ERROR, "a bug of the sidecar; data.incident leads to the traceback in the log"),
+    "not_initialized": Kind(NOT_INITIALIZED, "initialize has not been answered yet"),
+    "cancelled": Kind(CANCELLED, "the client asked for it to stop"),
+    # reasons outside the request
+    "disk_full": Kind(REQUEST_FAILED, "no space left where the file or the database lies"),
+    "permission": Kind(REQUEST_FAILED, "the file system refused"),
+    "worker_died": Kind(REQUEST_FAILED, "a worker process ended without an answer"),
+    "source_changed": Kind(REQUEST_FAILED, "the log changed or vanished while it was read"),
+    "io_error": Kind(REQUEST_FAILED, "the operating system reported an input/output error"),
+    # the log or the spec
+    "bad_input": Kind(422, "the log is damaged or not a log"),
+    "unsupported": Kind(422, "the log or the request uses something this version does not read or write"),
+    "quality_gate": Kind(422, "the log failed a quality gate of the spec"),
+    "script_failed": Kind(422, "a user script failed"),
+    "invalid_spec": Kind(422, "the conversion spec contradicts itself or the log"),
+    # nouns
+    "invalid_path": Kind(400, "the path does not exist, is not a file or a folder, or has the wrong type"),
+    "cursor_mismatch": Kind(400, "the cursor belongs to other filters or another sort"),
+    "workspace_not_found": Kind(404, "no workspace with that id is registered"),
+    "workspace_not_ready": Kind(409, "the workspace is missing or invalid"),
+    "no_active_workspace": Kind(409, "no workspace is active"),
+    "workspace_busy": Kind(409, "jobs are queued or running in the workspace"),
+    "workspace_conflict": Kind(409, "the folder cannot become or stop being a workspace"),
+    "workspace_newer": Kind(409, "the database was written by a newer version"),
+    "workspace_corrupt": Kind(409, "the database is damaged or not ours"),
+    "asset_not_found": Kind(404, "no asset with that id"),
+    "asset_already_registered": Kind(409, "the log is already registered in this workspace"),
+    "asset_not_indexed": Kind(422, "the asset must be indexed first"),
+    "asset_unavailable": Kind(422, "the registered file is gone"),
+    "job_not_found": Kind(404, "no job with that id"),
+    "job_already_finished": Kind(409, "the job has already ended"),
+    "job_not_finished": Kind(409, "the job has not ended yet"),
+    "conversion_not_found": Kind(404, "no conversion with that id"),
+    "output_not_found": Kind(404, "no output with that id"),
+    "output_unavailable": Kind(404, "the output's file is gone"),
+}
+
+
+class HephaesError(Exception):
+    """An error fit to be shown to a person.
+
+    Args:
+        kind: A key of ``KINDS``.
+        message: One sentence that names the thing and the place.
+        hint: What to do about it, if that is known.
+        data: Ids and figures a client may use; JSON values only.
+    """
+
+    def __init__(self, kind: str, message: str, *, hint: str | None = None, **data: Any) -> None:
+        super().__init__(message)
+        self.code = KINDS[kind].code
+        self.kind = kind
+        self.message = message
+        self.hint = hint
+        self.data = data
+
+    def to_data(self) -> dict[str, Any]:
+        """The ``data`` member of the error on the wire."""
+        hint = {"hint": self.hint} if self.hint else {}
+        return {"kind": self.kind, **hint, **self.data}
+
+
+class ParamsError(HephaesError):
+    """The params break the method's shape: fix the params.  ``errors``: all of them, with path, message, expected, got."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        self.errors = errors
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        super().__init__("invalid_params", f"{first['path'] or 'params'}: {first['message']}{more}", errors=errors)
+
+
+class SpecError(HephaesError):
+    """The conversion spec contradicts itself or the log: fix the spec."""
+
+    def __init__(self, message: str, **data: Any) -> None:
+        super().__init__("invalid_spec", message, **data)
+
+
+class LogError(HephaesError):
+    """The log cannot be read: choose another file.  ``kind`` is ``bad_input`` or ``unsupported``."""
+
+
+class CancelledByClient(HephaesError):  # noqa: N818  (a normal outcome, not an error of anybody)
+    """Work stopped because it was asked to."""
+
+    def __init__(self, message: str = "cancelled") -> None:
+        super().__init__("cancelled", message)

@@ -1,0 +1,23 @@
+"""Fixtures every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the real-log corpus and the independent oracles (HEPHAES_SHARED, default ../shared)."""
+    folder = Path(os.environ.get("HEPHAES_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (folder / "corpus").is_dir():
+        pytest.skip(f"needs the shared corpus: {folder.name}/corpus is absent (set HEPHAES_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Small real logs kept in the project."""
+    return DATA
