@@ -1,0 +1,27 @@
+"""Robot logs behind one interface: index without payloads, chunks checked and bounded, messages walked natively.
+
+    with open_log(path) as log:
+        streams = [s for s in log.summary.streams if s.undecodable is None]
+        slots = log.slots(streams)                   # slot k is streams[k]
+        index = log.index(slots)                     # TimeIndex: log times and chunk numbers by slot
+        for i in np.unique(index.chunk):
+            data, walk = log.messages(i, slots)      # Walk: times, offsets and lengths by slot, same order as the index
+
+The container's records are the truth and its summary is a hint: whatever disagrees is told in ``summary.warnings``.  Where
+only the content of a chunk shows that its index lied, ``messages`` raises StaleIndexError: call ``rescan`` and start again.
+"""
+
+from hephaes_rpc.engine.logs.reader import LogReader, StaleIndexError, open_log
+from hephaes_rpc.engine.logs.types import ChunkTable, CompressionUse, Connection, LogSummary, Stream, TimeIndex
+
+__all__ = [
+    "ChunkTable",
+    "CompressionUse",
+    "Connection",
+    "LogReader",
+    "LogSummary",
+    "StaleIndexError",
+    "Stream",
+    "TimeIndex",
+    "open_log",
+]

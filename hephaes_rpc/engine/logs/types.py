@@ -1,0 +1,169 @@
+"""What a log is made of, whatever its container: connections, streams, chunks, times."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+import numpy as np
+from attrs import define, field, frozen
+from numpy.typing import NDArray
+
+from hephaes_rpc.engine.msgdef import Definition, parse_definition
+from hephaes_rpc.errors import LogError
+
+Int64s: TypeAlias = NDArray[np.int64]
+Int32s: TypeAlias = NDArray[np.int32]
+
+
+@frozen
+class Connection:
+    """One bag connection or MCAP channel, as the log declares it.
+
+    Args:
+        id: Connection or channel id; unique in the log.
+        type_name: ``pkg/msg/Type`` for ROS types, otherwise as written.
+        encoding: Of the messages: ``cdr``, ``ros1``, ``json``, ...
+        schema_encoding: ``ros2msg``, ``ros1msg``, ``protobuf``, ... or empty without a schema.
+        schema: The message definition as stored, text or binary.
+        message_count: Messages the log holds for it, as far as its index was read.
+        metadata: Channel metadata, or the bag's connection header without the definition.
+    """
+
+    id: int
+    topic: str
+    type_name: str
+    encoding: str
+    schema_encoding: str
+    schema: bytes = field(repr=False)
+    message_count: int
+    metadata: Mapping[str, str]
+
+    @property
+    def definition(self) -> str:
+        """The schema as text (bytes that are not UTF-8 replaced)."""
+        return self.schema.decode("utf-8", "replace")
+
+
+@frozen
+class Stream:
+    """The messages of one topic with one type and one definition; a topic with two types is two streams.
+
+    Args:
+        ros: Generation of the wire format and definition; meaningless where the encoding is not a ROS one.
+        unsupported: Why the encoding cannot be decoded, else None.
+    """
+
+    topic: str
+    type_name: str
+    connections: tuple[Connection, ...]
+    ros: Literal[1, 2]
+    unsupported: str | None = None
+
+    @property
+    def wire(self) -> Literal["cdr", "ros1"]:
+        """Wire format of the payloads."""
+        return "ros1" if self.ros == 1 else "cdr"
+
+    @property
+    def message_count(self) -> int:
+        """Messages of all its connections."""
+        return sum(c.message_count for c in self.connections)
+
+    @cached_property
+    def definition(self) -> Definition:
+        """The parsed definition; raises LogError where ``undecodable`` is not None."""
+        if self.unsupported:
+            raise LogError("unsupported", f"{self.topic}: {self.unsupported}", topic=self.topic)
+        return parse_definition(self.type_name, self.connections[0].definition, self.ros)
+
+    @cached_property
+    def undecodable(self) -> str | None:
+        """Why no message of the stream can be decoded (encoding, definition), or None."""
+        if self.unsupported:
+            return self.unsupported
+        try:
+            _ = self.definition
+        except LogError as error:
+            return error.message
+        return None
+
+
+@frozen(eq=False)
+class ChunkTable:
+    """The chunks in file order; runs of messages outside chunks count as uncompressed blocks of a few MB.
+
+    Args:
+        position: int64[n], file offset of the record (of the first record, for a block).
+        stored_bytes: int64[n], bytes of the compressed data.
+        raw_bytes: int64[n], declared bytes of the decompressed data.
+        compression: int8[n], position in ``compressions``.
+        chunked: bool[n], False for a block of messages outside chunks.
+        start_ns, end_ns: int64[n], least and greatest log time of the messages inside; start > end where there is none.
+    """
+
+    position: Int64s
+    stored_bytes: Int64s
+    raw_bytes: Int64s
+    compression: NDArray[np.int8]
+    compressions: tuple[str, ...]
+    chunked: NDArray[np.bool_]
+    start_ns: Int64s
+    end_ns: Int64s
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+
+@frozen
+class CompressionUse:
+    """How much of a log one compression holds; ``chunks`` is 0 for messages outside chunks."""
+
+    chunks: int
+    stored_bytes: int
+    raw_bytes: int
+
+
+@define
+class LogSummary:
+    """A log as its index describes it; counts and times are those of the messages that can be read.
+
+    Args:
+        ros_version: Generation of the messages.
+        start_ns, end_ns: Log time of the first and of the last message; None for an empty log.
+        compression: By compression name, as the chunks themselves say.
+        outcome: ``part`` when messages are known or feared to be lost; ``warnings`` say which.
+    """
+
+    path: str
+    size_bytes: int
+    storage_format: Literal["bag", "mcap"]
+    ros_version: Literal["ROS1", "ROS2"]
+    profile: str
+    library: str
+    streams: tuple[Stream, ...]
+    start_ns: int | None
+    end_ns: int | None
+    message_count: int
+    compression: dict[str, CompressionUse]
+    outcome: Literal["whole", "part"]
+    warnings: list[str]
+
+
+@frozen(eq=False)
+class TimeIndex:
+    """Log times grouped by slot, in file order inside a slot.
+
+    Args:
+        time: int64[n], ns since the Unix epoch.
+        chunk: int32[n], chunk that holds the message; ascending inside a slot.
+        bounds: int64[n_slots + 1]; slot k owns ``[bounds[k], bounds[k + 1])``.
+    """
+
+    time: Int64s
+    chunk: Int32s
+    bounds: Int64s
+
+    def slot(self, k: int) -> tuple[Int64s, Int32s]:
+        """Times and chunks of slot ``k`` (views)."""
+        part = slice(int(self.bounds[k]), int(self.bounds[k + 1]))
+        return self.time[part], self.chunk[part]
