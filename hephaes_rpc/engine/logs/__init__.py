@@ -12,7 +12,7 @@ only the content of a chunk shows that its index lied, ``messages`` raises Stale
 """
 
 from hephaes_rpc.engine.logs.reader import LogReader, StaleIndexError, open_log
-from hephaes_rpc.engine.logs.types import ChunkTable, CompressionUse, Connection, LogSummary, Stream, TimeIndex
+from hephaes_rpc.engine.logs.types import ChunkTable, CompressionUse, Connection, LogSummary, Stream, TimeIndex, Walk
 
 __all__ = [
     "ChunkTable",
@@ -23,5 +23,6 @@ __all__ = [
     "StaleIndexError",
     "Stream",
     "TimeIndex",
+    "Walk",
     "open_log",
 ]

@@ -6,8 +6,7 @@ from os import PathLike
 from types import TracebackType
 from typing import Self
 
-from hephaes_native.records import Walk
-from hephaes_rpc.engine.logs.types import ChunkTable, Int32s, LogSummary, Stream, TimeIndex
+from hephaes_rpc.engine.logs.types import ChunkTable, Int32s, LogSummary, Stream, TimeIndex, Walk
 from hephaes_rpc.errors import LogError
 
 

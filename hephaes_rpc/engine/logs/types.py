@@ -167,3 +167,27 @@ class TimeIndex:
         """Times and chunks of slot ``k`` (views)."""
         part = slice(int(self.bounds[k]), int(self.bounds[k + 1]))
         return self.time[part], self.chunk[part]
+
+
+@frozen(eq=False)
+class Walk:
+    """The selected messages of one chunk, grouped by slot, in file order inside a slot.
+
+    Args:
+        log_time, publish_time: int64[n], ns; a bag has no publish time and repeats the log time.
+        offset, length: int64[n], bytes of the payload inside the chunk's data.
+        bounds: int64[n_slots + 1]; slot k owns ``[bounds[k], bounds[k + 1])``.
+        messages: Messages seen, selected or not.
+    """
+
+    log_time: Int64s
+    publish_time: Int64s
+    offset: Int64s
+    length: Int64s
+    bounds: Int64s
+    messages: int
+
+    def slot(self, k: int) -> tuple[Int64s, Int64s, Int64s]:
+        """Log times, offsets and lengths of slot ``k`` (views)."""
+        part = slice(int(self.bounds[k]), int(self.bounds[k + 1]))
+        return self.log_time[part], self.offset[part], self.length[part]

@@ -1,0 +1,101 @@
+"""Decompression of one chunk, bounded before and while it happens.
+
+Strategy: a chunk declares its decompressed size.  The size is believed only after it passed a budget (absolute, and
+relative to the bytes that are really there, so that a small file cannot ask for a large allocation); the decompressor
+then gets exactly that many bytes of room, and the result must fill it.  No size field inside the compressed frame is
+ever allocated for.
+"""
+
+import bz2
+
+from hephaes_rpc.errors import LogError
+
+MAX_RAW_BYTES = 1 << 30
+FREE_RAW_BYTES = 64 << 20
+MAX_RATIO = 1000
+COMPRESSIONS = ("none", "lz4", "zstd", "bz2")
+
+
+def decompress(name: str, data: bytes | memoryview, raw_bytes: int, where: str) -> bytes | memoryview:
+    """The ``raw_bytes`` that ``data`` decompresses to.
+
+    Args:
+        name: A member of COMPRESSIONS.
+        raw_bytes: Declared decompressed size.
+        where: Names the chunk in the error.
+
+    Raises:
+        LogError: ``unsupported`` for an unknown compression or a size beyond the budget, ``bad_input`` when the data
+            is damaged or has another size than declared.
+    """
+    if name == "none":
+        if len(data) != raw_bytes:
+            raise LogError("bad_input", f"{where} holds {len(data)} bytes but declares {raw_bytes}")
+        return data
+    check_budget(len(data), raw_bytes, where)
+    try:
+        unpack = _DECOMPRESSORS[name]
+    except KeyError:
+        raise LogError("unsupported", f"{where} has compression {name!r}; known are {', '.join(COMPRESSIONS)}") from None
+    raw = unpack(data, raw_bytes, where) if raw_bytes else b""
+    if len(raw) != raw_bytes:
+        raise LogError("bad_input", f"{where} decompresses to {len(raw)} bytes but declares {raw_bytes}")
+    return raw
+
+
+def check_budget(stored_bytes: int, raw_bytes: int, where: str) -> None:
+    """Refuse a declared size that the stored bytes do not justify."""
+    if raw_bytes > MAX_RAW_BYTES:
+        raise LogError("unsupported", f"{where} declares {raw_bytes} bytes; the limit is {MAX_RAW_BYTES}")
+    if raw_bytes > FREE_RAW_BYTES and raw_bytes > MAX_RATIO * stored_bytes:
+        raise LogError(
+            "unsupported",
+            f"{where} declares {raw_bytes} bytes for {stored_bytes} stored ones; "
+            f"beyond {FREE_RAW_BYTES} bytes the limit is {MAX_RATIO} to 1",
+        )
+
+
+def _bz2(data: bytes | memoryview, raw_bytes: int, where: str) -> bytes:
+    unpacker = bz2.BZ2Decompressor()
+    try:
+        raw = unpacker.decompress(data, max_length=raw_bytes)
+        rest = unpacker.decompress(b"", max_length=1) if not unpacker.eof else b""
+    except (OSError, ValueError) as error:
+        raise LogError("bad_input", f"{where} is not readable bz2 data: {error}") from error
+    return _ended(raw, rest, unpacker.eof, where)
+
+
+def _lz4(data: bytes | memoryview, raw_bytes: int, where: str) -> bytes:
+    import lz4.frame
+
+    unpacker = lz4.frame.LZ4FrameDecompressor()
+    try:
+        raw = unpacker.decompress(data, max_length=raw_bytes)
+        rest = unpacker.decompress(b"", max_length=1) if not unpacker.eof else b""
+    except (RuntimeError, ValueError, EOFError) as error:
+        raise LogError("bad_input", f"{where} is not readable lz4 data: {error}") from error
+    return _ended(raw, rest, unpacker.eof, where)
+
+
+def _zstd(data: bytes | memoryview, raw_bytes: int, where: str) -> bytes:
+    import zstandard
+
+    try:
+        declared = zstandard.frame_content_size(data)
+        if declared not in (-1, raw_bytes):
+            raise LogError("bad_input", f"{where} declares {raw_bytes} bytes but its zstd frame {declared}")
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=raw_bytes, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise LogError("bad_input", f"{where} is not readable zstd data: {error}") from error
+
+
+def _ended(raw: bytes, rest: bytes, eof: bool, where: str) -> bytes:
+    """``raw`` if the compressed stream ended with it."""
+    if rest:
+        raise LogError("bad_input", f"{where} decompresses to more than the {len(raw)} bytes it declares")
+    if not eof:
+        raise LogError("bad_input", f"{where} ends in the middle of its compressed data")
+    return raw
+
+
+_DECOMPRESSORS = {"bz2": _bz2, "lz4": _lz4, "zstd": _zstd}
