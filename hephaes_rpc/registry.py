@@ -1,0 +1,193 @@
+"""The methods of the server: what each takes, gives and may answer, and where it runs.
+
+A handler is the use case; there is no layer behind it but the store, the queue and the engine.  Example::
+
+    @frozen
+    class AssetsGetParams:
+        asset_id: str = field(validator=min_len(1), metadata={"doc": "id of the asset"})
+        workspace_id: str | None = None
+
+    @method("assets/get", params=AssetsGetParams, result=AssetDetail, errors=("asset_not_found",))
+    def assets_get(ctx: RequestContext, params: AssetsGetParams) -> AssetDetail:
+        \"\"\"One asset with its metadata and tags.\"\"\"
+        return ctx.workspace(params.workspace_id).assets.get(params.asset_id)
+
+    @method("assets/scanDirectory", params=ScanParams, result=ScanResult, lane=Lane.LONG, progress=True)
+    async def assets_scan_directory(ctx: RequestContext, params: ScanParams) -> ScanResult:
+        \"\"\"Register every log below a folder.\"\"\"
+        for done, path in enumerate(found):
+            ctx.check()                                     # raises CancelledByClient
+            ctx.progress.report(path.name, 100 * done / len(found))
+            await ctx.in_thread(register, path)             # anything that blocks
+        ctx.app.notify.changed("assets", workspace.id, ids, "created")
+
+``workspace_id`` belongs to every workspace-bound params class; ``workDoneToken`` to none: methods with ``progress=True``
+take it by themselves.  The docstring of a handler is its summary in the OpenRPC document.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import field, frozen
+
+from hephaes_rpc.errors import KINDS, CancelledByClient, HephaesError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from hephaes_rpc.config import Config
+    from hephaes_rpc.jobs.queue import JobQueue
+    from hephaes_rpc.notify import Notifier, WorkDone
+    from hephaes_rpc.store.app import AppStore
+    from hephaes_rpc.store.workspace import OpenWorkspace
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+class Lane(Enum):
+    """Where a handler runs, so that nobody waits behind another."""
+
+    FAST = "fast"
+    """``def`` on the event loop, in order of arrival: a few milliseconds at most, reads only, no file of the user's."""
+    IO = "io"
+    """``def`` in a thread: writes to the store, the file system, anything that may block for a moment."""
+    LONG = "long"
+    """``async def`` as a task on the loop: waits for workers and threads; cancelled at its next ``await``."""
+
+
+class AppState:
+    """What handlers share; built by the server, complete once ``initialize`` has answered."""
+
+    config: "Config"
+    notify: "Notifier"
+    store: "AppStore"
+    jobs: "JobQueue"
+
+    def __init__(self, executor: "Executor", started: float) -> None:
+        self.executor = executor
+        self.started = started
+        self.client_capabilities: Mapping[str, Any] = {}
+        self.drain_hooks: list[Callable[[], Awaitable[None]]] = []
+        self.request_client: Callable[[str, Any], Awaitable[Any]] = _no_client
+
+    def on_drain(self, hook: Callable[[], Awaitable[None]]) -> None:
+        """Have ``hook`` awaited once when the server stops (about 2 s are left to it), last registered first."""
+        self.drain_hooks.append(hook)
+
+
+async def _no_client(method: str, params: Any) -> Any:
+    raise HephaesError("io_error", f"no client is connected that could answer {method}", params=params)
+
+
+class RequestContext:
+    """One request as its handler sees it.
+
+    Attributes:
+        request_id: The id the client gave, ``None`` for a notification.
+        progress: Work-done reporter; silent unless the request carried ``workDoneToken``.
+    """
+
+    def __init__(self, app: AppState, request_id: str | float | None, progress: "WorkDone") -> None:
+        self.app = app
+        self.request_id = request_id
+        self.progress = progress
+        self.cancelled = False
+
+    def check(self) -> None:
+        """Raise ``CancelledByClient`` once the client has cancelled the request; callable from any thread."""
+        if self.cancelled:
+            raise CancelledByClient()
+
+    def workspace(self, workspace_id: str | None) -> "OpenWorkspace":
+        """The named workspace, or the active one; raises the ``workspace_*`` errors."""
+        return self.app.store.workspace(workspace_id)
+
+    async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        """The result of a blocking call made in the server's executor."""
+        return await asyncio.get_running_loop().run_in_executor(self.app.executor, function, *args)
+
+
+@frozen
+class Method:
+    """One row of the method table."""
+
+    name: str
+    handler: Callable[..., Any]
+    params: type | None
+    result: Any
+    errors: tuple[str, ...]
+    lane: Lane
+    progress: bool
+    notification: bool
+    summary: str
+
+
+@frozen
+class Notification:
+    """A message the server sends of its own accord."""
+
+    name: str
+    params: Any
+    summary: str
+    request: bool = False
+
+
+@frozen
+class Registry:
+    """Methods and outgoing notifications by name."""
+
+    methods: dict[str, Method] = field(factory=dict)
+    outgoing: dict[str, Notification] = field(factory=dict)
+
+    def method(
+        self,
+        name: str,
+        *,
+        params: type | None = None,
+        result: Any = None,
+        errors: tuple[str, ...] = (),
+        lane: Lane = Lane.FAST,
+        progress: bool = False,
+        notification: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        """Register the decorated ``handler(ctx, params)`` (``handler(ctx)`` when ``params`` is None).
+
+        Args:
+            name: The method's name on the wire.
+            params: attrs class of the params, structured strictly before the handler runs.
+            result: Type of the result (attrs class, ``list[...]``, ``None`` ...); documents what the handler returns.
+            errors: Kinds the handler may answer with, beyond those every method has.
+            lane: Where the handler runs.
+            progress: The method takes ``workDoneToken``; begin and end are sent for the handler.
+            notification: Nothing is answered.
+        """
+        if unknown := set(errors) - set(KINDS):
+            raise ValueError(f"{name}: unknown error kinds {sorted(unknown)}")
+
+        def register(handler: Handler) -> Handler:
+            is_async = inspect.iscoroutinefunction(handler)
+            if is_async != (lane is Lane.LONG):
+                raise TypeError(f"{name}: lane {lane.name} wants {'def' if is_async else 'async def'}")
+            if name in self.methods:
+                raise ValueError(f"{name} is registered twice")
+            summary = inspect.cleandoc(handler.__doc__ or name)
+            self.methods[name] = Method(
+                name, handler, params, result, errors, lane, progress, notification, summary
+            )
+            return handler
+
+        return register
+
+    def sends(self, name: str, params: Any, summary: str, *, request: bool = False) -> None:
+        """Declare a notification (or, with ``request``, a request) that the server sends to its client."""
+        if name in self.outgoing:
+            raise ValueError(f"{name} is declared twice")
+        self.outgoing[name] = Notification(name, params, summary, request)
+
+
+REGISTRY = Registry()
+method = REGISTRY.method
+sends = REGISTRY.sends
