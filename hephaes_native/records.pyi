@@ -1,23 +1,47 @@
-"""Native walk of record bytes: MCAP data sections and chunks, ROS1 bag chunks."""
+"""Native walk of record bytes: MCAP data sections and chunks, ROS1 bag files and chunks."""
 
-import numpy as np
-from numpy.typing import NDArray
+from array import array
+from typing_extensions import Buffer
 
 STATUS_NAMES: tuple[str, ...]
 
 class Walk:
     """Messages of one chunk, grouped by slot, in file order inside a slot.
 
-    ``log_time``, ``publish_time`` (ns), ``offset``, ``length`` (bytes, of the payload inside the walked data) are
-    int64[n]; ``bounds`` is int64[n_slots + 1].  ``messages`` counts all messages seen, selected or not.  ``status`` is 0 or
-    a code of STATUS_NAMES, ``stop`` the byte where the walk ended.
+    ``log_time``, ``publish_time`` (ns; a publish time beyond 2^63-1 is 2^63-1), ``offset``, ``length`` (bytes, of the
+    payload inside the data) are int64[n]; ``bounds`` is int64[n_slots + 1]; ``definitions`` holds the offsets of schema,
+    channel and connection records.  ``messages`` counts all messages, selected or not.  ``status`` is an index of
+    STATUS_NAMES and ``stop`` the first byte of the record that ended the walk (the size of the data for status 0).
     """
 
-    log_time: NDArray[np.int64]
-    publish_time: NDArray[np.int64]
-    offset: NDArray[np.int64]
-    length: NDArray[np.int64]
-    bounds: NDArray[np.int64]
+    log_time: array[int]
+    publish_time: array[int]
+    offset: array[int]
+    length: array[int]
+    bounds: array[int]
+    definitions: array[int]
     messages: int
     status: int
     stop: int
+
+class Entries:
+    """Messages, or index entries, in the order of the bytes.
+
+    ``connection``, ``log_time`` (ns; negative beyond 2^63-1) and ``offset`` (of the record, in its chunk) are int64[n].
+    ``malformed`` counts index records that contradict themselves; the rest is as in Walk.
+    """
+
+    connection: array[int]
+    log_time: array[int]
+    offset: array[int]
+    definitions: array[int]
+    malformed: int
+    status: int
+    stop: int
+
+def walk_mcap(data: Buffer, slots: Buffer) -> Walk: ...
+def walk_bag(data: Buffer, slots: Buffer) -> Walk: ...
+def scan_mcap(data: Buffer) -> Entries: ...
+def scan_bag(data: Buffer) -> Entries: ...
+def index_mcap(data: Buffer) -> Entries: ...
+def index_bag(data: Buffer) -> Entries: ...

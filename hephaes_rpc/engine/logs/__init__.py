@@ -11,7 +11,8 @@ The container's records are the truth and its summary is a hint: whatever disagr
 only the content of a chunk shows that its index lied, ``messages`` raises StaleIndexError: call ``rescan`` and start again.
 """
 
-from hephaes_rpc.engine.logs.reader import LogReader, StaleIndexError, open_log
+from hephaes_rpc.engine.logs.opening import open_log
+from hephaes_rpc.engine.logs.reader import LogReader, StaleIndexError
 from hephaes_rpc.engine.logs.types import ChunkTable, CompressionUse, Connection, LogSummary, Stream, TimeIndex, Walk
 
 __all__ = [

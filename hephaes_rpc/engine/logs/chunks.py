@@ -21,18 +21,17 @@ def decompress(name: str, data: bytes | memoryview, raw_bytes: int, where: str) 
 
     Args:
         name: A member of COMPRESSIONS.
-        raw_bytes: Declared decompressed size.
+        raw_bytes: Declared decompressed size, within the budget.
         where: Names the chunk in the error.
 
     Raises:
-        LogError: ``unsupported`` for an unknown compression or a size beyond the budget, ``bad_input`` when the data
-            is damaged or has another size than declared.
+        LogError: ``unsupported`` for an unknown compression, ``bad_input`` when the data is damaged or has another
+            size than declared.
     """
     if name == "none":
         if len(data) != raw_bytes:
             raise LogError("bad_input", f"{where} holds {len(data)} bytes but declares {raw_bytes}")
         return data
-    check_budget(len(data), raw_bytes, where)
     try:
         unpack = _DECOMPRESSORS[name]
     except KeyError:

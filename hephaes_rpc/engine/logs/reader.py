@@ -1,13 +1,38 @@
-"""The reader that bag and MCAP share."""
+"""The reader that bag and MCAP share.
 
+Strategy: a container reader sweeps the records of the file once, hopping over chunk data, and collects chunks, index
+records and definitions where they really lie; the summary at the end of the file is only compared with that.  A chunk
+whose index records are absent or cannot be true is opened and scanned instead.  So counts and times are those of the
+messages that are there, no list is believed twice, and no payload is read where the index holds.
+"""
+
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from os import PathLike
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Literal, Self
 
-from hephaes_rpc.engine.logs.types import ChunkTable, Int32s, LogSummary, Stream, TimeIndex, Walk
+import numpy as np
+from attrs import evolve
+
+from hephaes_native import records
+from hephaes_rpc.engine.logs.chunks import check_budget, decompress
+from hephaes_rpc.engine.logs.file import LogFile
+from hephaes_rpc.engine.logs.index import ChunkEntries, MessageIndex
+from hephaes_rpc.engine.logs.sweep import Sweep
+from hephaes_rpc.engine.logs.types import (
+    ChunkTable,
+    CompressionUse,
+    Connection,
+    Int32s,
+    LogSummary,
+    Stream,
+    TimeIndex,
+    Walk,
+)
 from hephaes_rpc.errors import LogError
+
+OK, TRUNCATED, INVALID_OPCODE, SHORT_RECORD, TIME_RANGE, FOREIGN = range(6)
 
 
 class StaleIndexError(LogError):
@@ -17,36 +42,101 @@ class StaleIndexError(LogError):
 class LogReader(ABC):
     """One open log.  Chunks may be read from another thread than the one that made the reader."""
 
+    storage_format: ClassVar[Literal["bag", "mcap"]]
     summary: LogSummary
     chunks: ChunkTable
 
+    _native_walk: ClassVar[Callable[..., records.Walk]]
+    _native_scan: ClassVar[Callable[..., records.Entries]]
+
+    def __init__(self, file: LogFile) -> None:
+        """Index ``file``, which the reader owns once that succeeded."""
+        self._file = file
+        self._found = Sweep()
+        self._connections: dict[int, Connection] = {}
+        self._scanned: set[int] = set()
+        self._cut: set[int] = set()
+        self.profile = self.library = ""
+        self._sweep()
+        self._settle()
+
+    # What a container knows -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _sweep(self) -> None:
+        """Fill ``_found`` and ``_connections`` from the records of the file."""
+
+    @abstractmethod
+    def _known_chunks(self) -> list[int]:
+        """Positions of chunks, ascending, as the file's own summary lists them; asked for only after damage."""
+
+    @abstractmethod
+    def _is_chunk(self, position: int) -> bool:
+        """Whether a whole chunk record begins there."""
+
+    @abstractmethod
+    def _define(self, data: bytes | memoryview, offsets: Iterable[int]) -> None:
+        """Take the definition records at ``offsets``; raises LogError where one contradicts an earlier one."""
+
+    @abstractmethod
+    def _claims(self) -> dict[int, int] | None:
+        """Messages by connection as the file's own summary counts them, or None."""
+
+    @abstractmethod
+    def _stream_of(self, connection: Connection) -> tuple[Literal[1, 2], str | None]:
+        """ROS generation of a connection and why its encoding is unsupported."""
+
+    # Public -----------------------------------------------------------------------------------------------------------
+
     def slots(self, streams: Sequence[Stream]) -> Int32s:
         """int32[max id + 1] for ``index`` and ``walk``: connections of ``streams[k]`` have slot k, others -1."""
-        raise NotImplementedError
+        slots = np.full(max(self._connections, default=0) + 1, -1, np.int32)
+        for k, stream in enumerate(streams):
+            for connection in stream.connections:
+                slots[connection.id] = k
+        return slots
 
     def index(self, slots: Int32s) -> TimeIndex:
         """Log times of the selected messages, by slot."""
-        raise NotImplementedError
+        return self._index.select(slots)
 
-    @abstractmethod
     def read_chunk(self, i: int) -> bytes | memoryview:
         """The decompressed records of chunk ``i``; size and CRC checked, allocation bounded."""
+        chunk = self._found.chunks[i]
+        where = self._where(i)
+        check_budget(chunk.stored_bytes, chunk.raw_bytes, where)
+        stored = self._file.read(chunk.data_position, chunk.stored_bytes)
+        raw = decompress(chunk.compression, stored, chunk.raw_bytes, where)
+        if chunk.crc and zlib.crc32(raw) != chunk.crc:
+            raise LogError("bad_input", f"{where} is damaged: its CRC does not match", chunk=i)
+        return raw
 
-    @abstractmethod
     def walk(self, data: bytes | memoryview, slots: Int32s) -> Walk:
-        """The selected messages of one chunk's records."""
+        """The selected messages of one chunk's records, up to the first damaged one."""
+        return _walk(type(self)._native_walk(data, slots))
 
     def messages(self, i: int, slots: Int32s) -> tuple[bytes | memoryview, Walk]:
         """``read_chunk`` and ``walk``; raises StaleIndexError when the index said otherwise."""
-        raise NotImplementedError
+        data = self.read_chunk(i)
+        native = type(self)._native_walk(data, slots)
+        self._define(data, native.definitions)
+        walk, expected = _walk(native), self._index.select_chunk(i, slots)
+        if (
+            (native.status != OK and i not in self._cut)
+            or not np.array_equal(walk.bounds, expected.bounds)
+            or not np.array_equal(walk.log_time, expected.time)
+        ):
+            raise StaleIndexError("bad_input", f"{self._where(i)} does not hold the messages its index lists", chunk=i)
+        return data, walk
 
     def rescan(self) -> None:
         """Rebuild ``summary``, ``chunks`` and the index from the content of every chunk."""
-        raise NotImplementedError
+        self._scan(range(len(self._found.chunks)))
+        self._settle()
 
     def close(self) -> None:
         """Close the file; may be called twice."""
-        raise NotImplementedError
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +144,171 @@ class LogReader(ABC):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
+    # For the containers -----------------------------------------------------------------------------------------------
 
-def open_log(path: str | PathLike[str]) -> LogReader:
-    """Open a log by its content; raises LogError (``bad_input``, ``unsupported``) or HephaesError (``invalid_path``)."""
-    raise NotImplementedError
+    def _at(self, position: int) -> str:
+        return f"{self._file.path}: byte {position}"
+
+    def _lost(self, position: int, reason: str) -> int | None:
+        """Tell that readable records end at ``position``; the next chunk the log's summary knows of, or None."""
+        for resume in self._known_chunks():
+            if resume > position and self._is_chunk(resume):
+                self._found.close_chunk()
+                self._found.warn(f"{self._at(position)}: {reason}; {resume - position} bytes are left out", lost=True)
+                return resume
+        rest = self._file.size - position
+        self._found.warn(f"{self._at(position)}: {reason}; {rest} bytes are left out", lost=True)
+        return None
+
+    def _where(self, i: int) -> str:
+        chunk = self._found.chunks[i]
+        name = f"chunk {i}" if chunk.chunked else f"block {i}"
+        return f"{self._file.path}: {name} at byte {chunk.position}"
+
+    def _scan(self, chunk_numbers: Iterable[int]) -> None:
+        """Take the messages of these chunks from their content; a damaged chunk keeps those before the damage."""
+        for i in chunk_numbers:
+            if i not in self._scanned:
+                self._scanned.add(i)
+                self._found.entries[i] = self._scan_chunk(i)
+
+    def _scan_chunk(self, i: int) -> ChunkEntries:
+        try:
+            data = self.read_chunk(i)
+        except LogError as error:
+            self._found.warn(f"{error.message}; its messages are left out", lost=True)
+            return ChunkEntries.empty()
+        found = type(self)._native_scan(data)
+        self._define(data, found.definitions)
+        if found.status == TIME_RANGE:
+            raise LogError(
+                "unsupported", f"{self._where(i)}, offset {found.stop}: {records.STATUS_NAMES[TIME_RANGE]}", chunk=i
+            )
+        if found.status != OK:
+            self._cut.add(i)
+            reason = records.STATUS_NAMES[found.status]
+            self._found.warn(f"{self._where(i)}, offset {found.stop}: {reason}; the rest of it is left out", lost=True)
+        return ChunkEntries.of(found).in_runs()
+
+    # Making the summary -----------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Scan what the sweep could not index, compare with the file's claims, build the index and the summary."""
+        self._scan([i for i, entries in enumerate(self._found.entries) if entries is None])
+        self._index = self._build_index()
+        claims = self._claims()
+        if claims is not None and claims != self._index.counts():
+            self._scan(range(len(self._found.chunks)))
+            self._index = self._build_index()
+            self._report_claims(claims)
+        self._summarize()
+
+    def _build_index(self) -> MessageIndex:
+        self._find_definitions()
+        index = MessageIndex.build([entries for entries in self._found.entries if entries is not None])
+        undeclared = [id_ for id_ in index.counts() if id_ not in self._connections]
+        if not undeclared:
+            return index
+        for id_ in undeclared:
+            count = index.counts()[id_]
+            self._found.warn(f"{count} messages of connection {id_}, which is declared nowhere, are left out", lost=True)
+        for i, entries in enumerate(self._found.entries):
+            if entries is not None:
+                self._found.entries[i] = entries.of_connections(self._connections)
+        return MessageIndex.build([entries for entries in self._found.entries if entries is not None])
+
+    def _find_definitions(self) -> None:
+        """Open chunks until every connection that has messages is declared, likely chunks first."""
+        unknown: dict[int, int] = {}
+        for i, entries in enumerate(self._found.entries):
+            if entries is not None and i not in self._scanned:
+                for id_ in np.unique(entries.connection).tolist():
+                    if id_ not in self._connections:
+                        unknown.setdefault(id_, i)
+        if unknown:
+            for i in dict.fromkeys([*unknown.values(), *range(len(self._found.chunks))]):
+                if all(id_ in self._connections for id_ in unknown):
+                    return
+                self._scan([i])
+
+    def _report_claims(self, claims: dict[int, int]) -> None:
+        counts = self._index.counts()
+        if counts != claims:
+            claimed, found = sum(claims.values()), sum(counts.values())
+            what = f"{claimed} messages, {found} were found" if claimed != found else "other counts per topic than found"
+            self._found.warn(f"{self._file.path}: the summary claims {what}", lost=claimed > found)
+        else:
+            self._found.warn(f"{self._file.path}: the message index is wrong; the chunks were scanned", lost=False)
+
+    def _summarize(self) -> None:
+        self.chunks = self._chunk_table()
+        filled = self.chunks.start_ns <= self.chunks.end_ns
+        some = bool(filled.any())
+        self.summary = LogSummary(
+            path=self._file.path,
+            size_bytes=self._file.size,
+            storage_format=self.storage_format,
+            ros_version="ROS1" if self.storage_format == "bag" or self.profile == "ros1" else "ROS2",
+            profile=self.profile,
+            library=self.library,
+            streams=self._streams(),
+            start_ns=int(self.chunks.start_ns[filled].min()) if some else None,
+            end_ns=int(self.chunks.end_ns[filled].max()) if some else None,
+            message_count=len(self._index.time),
+            compression=self._compression(),
+            outcome="part" if self._found.lossy else "whole",
+            warnings=list(self._found.warnings),
+        )
+
+    def _chunk_table(self) -> ChunkTable:
+        names = tuple(dict.fromkeys(c.compression for c in self._found.chunks))
+        position, stored, raw = (
+            np.array([getattr(c, name) for c in self._found.chunks], np.int64)
+            for name in ("position", "stored_bytes", "raw_bytes")
+        )
+        start_ns, end_ns = self._index.chunk_times()
+        return ChunkTable(
+            position=position,
+            stored_bytes=stored,
+            raw_bytes=raw,
+            compression=np.array([names.index(c.compression) for c in self._found.chunks], np.int8),
+            compressions=names,
+            chunked=np.array([c.chunked for c in self._found.chunks], np.bool_),
+            start_ns=start_ns,
+            end_ns=end_ns,
+        )
+
+    def _compression(self) -> dict[str, CompressionUse]:
+        use: dict[str, CompressionUse] = {}
+        for code, name in enumerate(self.chunks.compressions):
+            mine = self.chunks.compression == code
+            use[name] = CompressionUse(
+                chunks=int((mine & self.chunks.chunked).sum()),
+                stored_bytes=int(self.chunks.stored_bytes[mine].sum()),
+                raw_bytes=int(self.chunks.raw_bytes[mine].sum()),
+            )
+        return use
+
+    def _streams(self) -> tuple[Stream, ...]:
+        """Connections with equal topic, type, definition and encodings make one stream."""
+        counts = self._index.counts()
+        groups: dict[tuple[str, str, bytes, str, str], list[Connection]] = {}
+        for id_ in sorted(self._connections):
+            c = evolve(self._connections[id_], message_count=counts.get(id_, 0))
+            groups.setdefault((c.topic, c.type_name, c.schema, c.encoding, c.schema_encoding), []).append(c)
+        streams = []
+        for key in sorted(groups):
+            ros, unsupported = self._stream_of(groups[key][0])
+            streams.append(Stream(key[0], key[1], tuple(groups[key]), ros, unsupported))
+        return tuple(streams)
+
+
+def message_type(name: str) -> str:
+    """``pkg/Type`` spelled ``pkg/msg/Type``; other names as they are."""
+    package, slash, rest = name.partition("/")
+    return f"{package}/msg/{rest}" if slash and "/" not in rest else name
+
+
+def _walk(native: records.Walk) -> Walk:
+    names = ("log_time", "publish_time", "offset", "length", "bounds")
+    return Walk(*(np.frombuffer(getattr(native, name), np.int64) for name in names), messages=native.messages)

@@ -1,0 +1,60 @@
+"""A file of known size, read by position; what it lacks is an error that says so."""
+
+import os
+import stat
+from os import PathLike
+
+from hephaes_rpc.errors import HephaesError
+
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+
+
+class LogFile:
+    """Positional reads of a regular file, as large as it was when it was opened; safe from several threads.
+
+    Memory mapping is avoided on purpose: a file that shrinks under a mapping kills the process.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        """Open ``path``; raises HephaesError (``invalid_path``, ``permission``, ``io_error``)."""
+        self.path = os.fspath(path)
+        self._fd = -1
+        try:
+            if not stat.S_ISREG(os.stat(self.path).st_mode):  # noqa: PTH116  (before open: a pipe would block)
+                raise HephaesError("invalid_path", f"{self.path} is not a file", path=self.path)
+            self._fd = os.open(self.path, _OPEN_FLAGS)
+            self.size = os.fstat(self._fd).st_size
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            raise HephaesError("invalid_path", f"{self.path} does not exist", path=self.path) from error
+        except PermissionError as error:
+            raise HephaesError("permission", f"{self.path} may not be read", path=self.path) from error
+        except OSError as error:
+            raise HephaesError("io_error", f"{self.path}: {error.strerror}", path=self.path) from error
+
+    def read(self, position: int, length: int) -> bytes:
+        """Exactly ``length`` bytes; the range must lie inside ``size``."""
+        try:
+            data = os.pread(self._fd, length, position)
+            while len(data) < length:
+                more = os.pread(self._fd, length - len(data), position + len(data))
+                if not more:
+                    raise HephaesError(
+                        "source_changed",
+                        f"{self.path} became shorter while it was read: nothing at byte {position + len(data)}, "
+                        f"it had {self.size}",
+                        path=self.path,
+                    )
+                data += more
+        except OSError as error:
+            raise HephaesError("io_error", f"{self.path}, byte {position}: {error.strerror}", path=self.path) from error
+        return data
+
+    def read_up_to(self, position: int, length: int) -> bytes:
+        """As ``read``, cut at the end of the file."""
+        return self.read(position, max(0, min(length, self.size - position)))
+
+    def close(self) -> None:
+        """Close the descriptor; may be called twice."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
