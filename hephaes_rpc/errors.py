@@ -57,6 +57,7 @@ KINDS: dict[str, Kind] = {
     "job_not_finished": Kind(409, "the job has not ended yet"),
     "conversion_not_found": Kind(404, "no conversion with that id"),
     "output_not_found": Kind(404, "no output with that id"),
+    "output_exists": Kind(409, "a file with the name of an output is already there"),
     "output_unavailable": Kind(404, "the output's file is gone"),
 }
 

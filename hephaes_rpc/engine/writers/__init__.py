@@ -1,0 +1,78 @@
+"""Dataset writers behind one interface: record batches in, one complete file out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import field, frozen
+
+from hephaes_rpc.engine.spec import Output, ParquetOutput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@frozen
+class WriterResult:
+    """What a finished writer wrote.
+
+    Args:
+        rows: Rows in the file.
+        counts: By field, what was changed on the way (``{"imu": {"narrowed_float64": 1200}}``); zeros left out.
+        sidecars: Files that belong beside it: suffix put after the dataset's stem (``.features.json``) -> content.
+    """
+
+    rows: int
+    counts: Mapping[str, Mapping[str, int]] = field(factory=dict)
+    sidecars: Mapping[str, bytes] = field(factory=dict)
+
+
+class Writer(Protocol):
+    """One file in the making; used from one thread at a time.
+
+    ``pending_bytes`` is what the writer holds in memory; ``flush`` writes as much of it as the format's rules allow.
+    """
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of the batches taken and not written yet."""
+        ...
+
+    def write(self, batch: "pa.RecordBatch") -> None:
+        """Take a batch of the writer's schema; OSError when the disk says no."""
+        ...
+
+    def flush(self) -> None:
+        """Make ``pending_bytes`` small, if the format allows."""
+        ...
+
+    def finish(self) -> WriterResult:
+        """Write the rest and close the file."""
+        ...
+
+    def abandon(self) -> None:
+        """Let go of the file without completing it; may be called at any time, twice too."""
+        ...
+
+    def read_back(self) -> int:
+        """Rows of the finished file, counted by reading it."""
+        ...
+
+
+def open_writer(output: Output, schema: "pa.Schema", path: Path, metadata: Mapping[str, str]) -> Writer:
+    """A writer of ``output.format`` for ``path``, which it creates.
+
+    Args:
+        schema: ``timestamp_ns`` int64, then one nullable struct per field.
+        metadata: ``hephaes.spec``, ``hephaes.source``, ``hephaes.version``: stored in the file or its sidecar.
+
+    Raises:
+        SpecError: The schema cannot be written with these options (colliding keys, ...).
+    """
+    if isinstance(output, ParquetOutput):
+        from hephaes_rpc.engine.writers.parquet import ParquetFile
+
+        return ParquetFile(output, schema, path, metadata)
+    from hephaes_rpc.engine.writers.tfrecord import TFRecordFile
+
+    return TFRecordFile(output, schema, path, metadata)
