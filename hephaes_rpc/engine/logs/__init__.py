@@ -7,8 +7,9 @@
         for i in np.unique(index.chunk):
             data, walk = log.messages(i, slots)      # Walk: times, offsets and lengths by slot, same order as the index
 
-The container's records are the truth and its summary is a hint: whatever disagrees is told in ``summary.warnings``.  Where
-only the content of a chunk shows that its index lied, ``messages`` raises StaleIndexError: call ``rescan`` and start again.
+The container's records are the truth and its summary is a hint: whatever disagrees is told in ``summary.warnings``.
+Where only the content of a chunk shows that its index lied, ``messages`` raises StaleIndexError: call ``rescan`` and
+start again.
 """
 
 from hephaes_rpc.engine.logs.opening import open_log

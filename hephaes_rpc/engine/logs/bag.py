@@ -1,6 +1,7 @@
 """ROS1 bags, format 2.0, closed or not.
 
-Format: http://wiki.ros.org/Bags/Format/2.0.  A record is a header of ``name=value`` fields and data, each behind its length.
+Format: http://wiki.ros.org/Bags/Format/2.0.  A record is a header of ``name=value`` fields and data, each
+behind its length.
 """
 
 import struct
@@ -13,7 +14,6 @@ from attrs import frozen
 from hephaes_native import records
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
-from hephaes_rpc.engine.logs.index import ChunkEntries
 from hephaes_rpc.engine.logs.reader import FOREIGN, INVALID_OPCODE, TRUNCATED, LogReader, message_type
 from hephaes_rpc.engine.logs.sweep import Chunk
 from hephaes_rpc.engine.logs.types import Connection
@@ -99,10 +99,10 @@ class BagReader(LogReader):
             text = f"{self._file.path} has no readable bag header record: {error}"
             raise LogError("bad_input", text, path=self._file.path) from error
         if self._index_position == 0:
-            self._found.warn(f"{self._file.path} was not closed by its recorder", lost=True)
+            self._found.warn("the bag was not closed by its recorder", lost=True)
         elif self._index_position > self._file.size:
             text = f"the index lies at byte {self._index_position}, the file ends at {self._file.size}"
-            self._found.warn(f"{self._file.path} is cut: {text}", lost=True)
+            self._found.warn(f"the bag is cut: {text}", lost=True)
         return header.end, chunk_count
 
     def _sweep_records(self, start: int) -> None:
@@ -124,8 +124,8 @@ class BagReader(LogReader):
                 continue
             if record is None or record.end > self._file.size:
                 position = self._lost(position, "a record runs over the end of the file")
-            elif found.status == FOREIGN and record.opcode == CHUNK:
-                window_bytes = max(LEAST_WINDOW, 2 * found.stop)
+            elif record.opcode == CHUNK:
+                window_bytes = max(LEAST_WINDOW, found.stop + found.stop // 8 + LEAST_WINDOW // 8)
                 self._take_chunk(record)
                 position = record.end
             elif found.status in (FOREIGN, INVALID_OPCODE):
@@ -165,7 +165,9 @@ class BagReader(LogReader):
             self._found.warn(f"{self._at(record.position)}: a chunk's header: {error}; it is left out", lost=True)
             self._found.close_chunk()
             return
-        self._found.add_chunk(Chunk(record.position, record.data_position, record.data_bytes, raw_bytes, name or "none"))
+        self._found.add_chunk(
+            Chunk(record.position, record.data_position, record.data_bytes, raw_bytes, name or "none")
+        )
 
     def _known_chunks(self) -> list[int]:
         """Chunk positions; the index section is read by its address, in case the sweep did not get there."""
@@ -192,15 +194,15 @@ class BagReader(LogReader):
     def _check_infos(self, chunk_count: int) -> None:
         """Let chunks be scanned whose index records count otherwise than the index section."""
         infos = {info.position: info for info in self._infos}
-        chunks, path = self._found.chunks, self._file.path
+        chunks = self._found.chunks
         if len(infos) != len(self._infos):
-            self._found.warn(f"{path}: the index section lists chunks more than once", lost=False)
+            self._found.warn("the index section lists chunks more than once", lost=False)
         if self._index_position:
             if chunk_count != len(chunks):
                 text = f"the bag header counts {chunk_count} chunks, the file holds {len(chunks)}"
-                self._found.warn(f"{path}: {text}", lost=chunk_count > len(chunks))
+                self._found.warn(text, lost=chunk_count > len(chunks))
             if infos.keys() != {chunk.position for chunk in chunks}:
-                self._found.warn(f"{path}: the index section lists other chunks than the file holds", lost=False)
+                self._found.warn("the index section lists other chunks than the file holds", lost=False)
         for i, chunk in enumerate(chunks):
             info, entries = infos.get(chunk.position), self._found.entries[i]
             if info is not None and entries is not None and info.counts != entries.counts():
@@ -235,8 +237,7 @@ class BagReader(LogReader):
             else:
                 self._connect(header, record)
         except ValueError as error:
-            text = f"{self._file.path}: a connection or chunk info record is left out: {error}"
-            self._found.warn(text, lost=False)
+            self._found.warn(f"a connection or chunk info record is left out: {error}", lost=False)
 
     def _connect(self, header: _Record, record: bytes) -> None:
         id_ = header.number("conn", _U32)
@@ -244,17 +245,17 @@ class BagReader(LogReader):
             text = f"{self._file.path}: connection id {id_} is beyond the limit of {MAX_CONNECTION_ID}"
             raise LogError("unsupported", text)
         fields = _fields(record[header.data_position :])
-        text = {name: value.decode("utf-8", "backslashreplace") for name, value in fields.items()}
+        texts = {name: value.decode("utf-8", "backslashreplace") for name, value in fields.items()}
         topic = header.fields.get("topic", fields.get("topic", b"")).decode("utf-8", "backslashreplace")
         connection = Connection(
             id=id_,
             topic=topic,
-            type_name=message_type(text.get("type", "")),
+            type_name=message_type(texts.get("type", "")),
             encoding="ros1",
             schema_encoding="ros1msg",
             schema=fields.get("message_definition", b""),
             message_count=0,
-            metadata={name: value for name, value in text.items() if name != "message_definition"},
+            metadata={name: value for name, value in texts.items() if name != "message_definition"},
         )
         first = self._connections.setdefault(id_, connection)
         if (first.topic, first.type_name, first.schema) != (topic, connection.type_name, connection.schema):

@@ -35,7 +35,9 @@ def decompress(name: str, data: bytes | memoryview, raw_bytes: int, where: str) 
     try:
         unpack = _DECOMPRESSORS[name]
     except KeyError:
-        raise LogError("unsupported", f"{where} has compression {name!r}; known are {', '.join(COMPRESSIONS)}") from None
+        raise LogError(
+            "unsupported", f"{where} has compression {name!r}; known are {', '.join(COMPRESSIONS)}"
+        ) from None
     raw = unpack(data, raw_bytes, where) if raw_bytes else b""
     if len(raw) != raw_bytes:
         raise LogError("bad_input", f"{where} decompresses to {len(raw)} bytes but declares {raw_bytes}")

@@ -37,7 +37,9 @@ class ChunkEntries:
         if len(pieces) == 1:
             return pieces[0]
         empty = [cls.empty()]
-        return cls(*(np.concatenate([getattr(p, n) for p in pieces or empty]) for n in ("connection", "time", "offset")))
+        return cls(
+            *(np.concatenate([getattr(p, n) for p in pieces or empty]) for n in ("connection", "time", "offset"))
+        )
 
     @classmethod
     def empty(cls) -> Self:
@@ -54,14 +56,22 @@ class ChunkEntries:
         keep = np.isin(self.connection, list(ids))
         return type(self)(self.connection[keep], self.time[keep], self.offset[keep])
 
-    def counts(self) -> dict[int, int]:
-        """Messages of each connection that has any."""
-        ids, counts = np.unique(self.connection, return_counts=True)
-        return dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    def starts(self) -> Int64s:
+        """First message of each run; int64[runs]."""
+        return np.flatnonzero(np.concatenate(([len(self) > 0], self.connection[1:] != self.connection[:-1])))
 
-    def time_range(self) -> tuple[int, int]:
-        """Least and greatest time; there must be one."""
-        return int(self.time.min()), int(self.time.max())
+    def ascends(self) -> bool:
+        """Whether each connection is one run and offsets strictly ascend inside it."""
+        starts = self.starts()
+        falls = self.offset[1:] <= self.offset[:-1]
+        falls[starts[1:] - 1] = False
+        heads = self.connection[starts].tolist()
+        return len(set(heads)) == len(heads) and not falls.any()
+
+    def counts(self) -> dict[int, int]:
+        """Messages of each connection, if in runs."""
+        starts = self.starts()
+        return dict(zip(self.connection[starts].tolist(), np.diff(starts, append=len(self)).tolist(), strict=True))
 
     def __len__(self) -> int:
         return len(self.time)
@@ -147,23 +157,23 @@ class MessageIndex:
         return TimeIndex(self.time[source], np.repeat(chunk, length), np.cumsum(counts))
 
 
-def from_index(found: ChunkEntries, raw_bytes: int) -> ChunkEntries | None:
-    """Index entries of one chunk of ``raw_bytes``, in runs; None when they cannot be true (range, order, repetition)."""
+def from_index(found: ChunkEntries, raw_bytes: int, times: tuple[int, int] | None) -> ChunkEntries | None:
+    """Index entries of one chunk, in runs; None when they cannot be true.
+
+    Args:
+        raw_bytes: Size of the chunk's data.
+        times: Least and greatest log time as the chunk's own header gives them, if it does.
+    """
     if not len(found):
         return found
-    if not _ascends(found):
+    if not found.ascends():
         found = found.in_runs()
-        if not _ascends(found):
+        if not found.ascends():
             return None
-    if int(found.offset.min()) < 0 or int(found.offset.max()) >= raw_bytes or int(found.time.min()) < 0:
+    least, greatest = int(found.time.min()), int(found.time.max())
+    if least < 0 or (times is not None and times != (least, greatest)):
+        return None
+    starts = found.starts()
+    if int(found.offset[starts].min()) < 0 or int(found.offset.max()) >= raw_bytes:
         return None
     return found
-
-
-def _ascends(found: ChunkEntries) -> bool:
-    """Whether each connection is one run and offsets strictly ascend inside it."""
-    change = found.connection[1:] != found.connection[:-1]
-    if np.any((found.offset[1:] <= found.offset[:-1]) & ~change):
-        return False
-    heads = found.connection[np.concatenate(([True], change))].tolist()
-    return len(set(heads)) == len(heads)

@@ -18,7 +18,7 @@ from mcap.records import Channel, Header, McapRecord, Schema, Statistics
 from hephaes_native import records
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
-from hephaes_rpc.engine.logs.index import ChunkEntries, from_index
+from hephaes_rpc.engine.logs.index import ChunkEntries
 from hephaes_rpc.engine.logs.reader import (
     FOREIGN,
     INVALID_OPCODE,
@@ -113,11 +113,13 @@ class McapReader(LogReader):
     def _read_header(self) -> int:
         place = self._place(len(MAGIC))
         if place is None or place.opcode != Opcode.HEADER or place.end > self._file.size:
-            raise LogError("bad_input", f"{self._file.path} has no header record behind its magic", path=self._file.path)
+            raise LogError(
+                "bad_input", f"{self._file.path} has no header record behind its magic", path=self._file.path
+            )
         if place.length > SUMMARY_WINDOW:
             raise LogError("bad_input", f"{self._file.path} has a header record of {place.length} bytes")
         body = self._file.read(place.position + _RECORD.size, place.length)
-        header = self._parse(Header, body, f"{self._file.path}: the header record")
+        header = self._parse(Header, body, "the header record")
         if header is not None:
             self.profile, self.library = header.profile, header.library
         return place.end
@@ -147,7 +149,7 @@ class McapReader(LogReader):
             elif found.status == TRUNCATED:
                 position = place.end
             elif found.status == FOREIGN and place.opcode == Opcode.CHUNK:
-                window_bytes = max(LEAST_WINDOW, 2 * found.stop)
+                window_bytes = max(LEAST_WINDOW, found.stop + found.stop // 8 + _CHUNK_WINDOW)
                 position = self._take_chunk(place, window[found.stop :])
             elif found.status == FOREIGN and place.opcode == Opcode.MESSAGE:
                 position = self._take_block(place)
@@ -181,7 +183,9 @@ class McapReader(LogReader):
             if name_bytes > MAX_NAME_BYTES or stored_bytes > place.end - data_position:
                 raise ValueError
         except (struct.error, ValueError):
-            self._found.warn(f"{self._at(place.position)}: a chunk's header contradicts its length; it is left out", lost=True)
+            self._found.warn(
+                f"{self._at(place.position)}: a chunk's header contradicts its length; it is left out", lost=True
+            )
             return place.end
         times = (start_ns, end_ns)
         self._found.add_chunk(Chunk(place.position, data_position, stored_bytes, raw_bytes, name or "none", crc, times))
@@ -193,13 +197,17 @@ class McapReader(LogReader):
         found = records.scan_mcap(window)
         if found.status == TRUNCATED and found.stop == 0:
             if place.end - place.position > MAX_RAW_BYTES:
-                self._found.warn(f"{self._at(place.position)}: a message of {place.length} bytes is left out", lost=True)
+                self._found.warn(
+                    f"{self._at(place.position)}: a message of {place.length} bytes is left out", lost=True
+                )
                 return place.end
             window = self._file.read(place.position, place.end - place.position)
             found = records.scan_mcap(window)
         position = place.position + found.stop
         if found.status == TIME_RANGE:
-            raise LogError("unsupported", f"{self._at(position)}: {records.STATUS_NAMES[TIME_RANGE]}")
+            raise LogError(
+                "unsupported", f"{self._file.path}, {self._at(position)}: {records.STATUS_NAMES[TIME_RANGE]}"
+            )
         if found.status == SHORT_RECORD and found.stop == 0:
             self._found.warn(f"{self._at(position)}: {records.STATUS_NAMES[SHORT_RECORD]}; it is left out", lost=True)
             return place.end
@@ -265,7 +273,7 @@ class McapReader(LogReader):
             summary.definitions.append(record)
         elif opcode == Opcode.STATISTICS:
             body = record[_RECORD.size :]
-            summary.statistics = self._parse(Statistics, body, f"{self._file.path}: the statistics record")
+            summary.statistics = self._parse(Statistics, body, "the statistics record")
         elif opcode == Opcode.CHUNK_INDEX and len(record) >= _RECORD.size + 24:
             (position,) = _LENGTH.unpack_from(record, _RECORD.size + 16)
             summary.chunk_positions.append(position)
@@ -298,7 +306,7 @@ class McapReader(LogReader):
             text = f"the summary lists {len(listed)} chunks, the data section holds {len(there)}"
             if len(listed) == len(there):
                 text = "the summary lists chunks where none are"
-            self._found.warn(f"{self._file.path}: {text}", lost=False)
+            self._found.warn(text, lost=False)
 
     def _claims(self) -> dict[int, int] | None:
         statistics = self._summary.statistics
@@ -314,9 +322,7 @@ class McapReader(LogReader):
 
     def _define(self, data: bytes | memoryview, offsets: Iterable[int]) -> None:
         view = memoryview(data)
-        self._define_records(
-            bytes(view[at : _Place(at, *_RECORD.unpack_from(view, at)).end]) for at in offsets
-        )
+        self._define_records(bytes(view[at : _Place(at, *_RECORD.unpack_from(view, at)).end]) for at in offsets)
 
     def _define_records(self, definitions: Iterable[bytes]) -> None:
         for record in definitions:
@@ -327,7 +333,7 @@ class McapReader(LogReader):
             self._link(self._channels[id_])
 
     def _define_record(self, record: bytes) -> None:
-        where = f"{self._file.path}: a schema or channel record"
+        where = "a schema or channel record"
         if record[0] == Opcode.SCHEMA:
             schema = self._parse(Schema, record[_RECORD.size :], where)
             if schema is not None and self._schemas.setdefault(schema.id, schema) != schema:
@@ -339,6 +345,9 @@ class McapReader(LogReader):
             if self._channels.setdefault(channel.id, channel) != channel:
                 raise self._redefined("channel", channel.id, self._channels[channel.id].topic, channel.topic)
             self._unlinked.add(channel.id)
+
+    def _is_declared(self, id_: int) -> bool:
+        return id_ in self._connections and id_ not in self._unlinked
 
     def _redefined(self, what: str, id_: int, first: str, second: str) -> LogError:
         text = f"{what} {id_} is declared twice with different content ({first!r}, then {second!r})"
@@ -370,10 +379,13 @@ class McapReader(LogReader):
             return 1, None
         if schema_encoding == "ros2msg" and self.profile == "ros2" and encoding not in OTHER_ENCODINGS:
             text = f"message encoding {encoding!r} is unknown; the profile is ros2, so it is read as cdr"
-            self._found.warn(f"{self._file.path}: {connection.topic}: {text}", lost=False)
+            self._found.warn(f"{connection.topic}: {text}", lost=False)
             return 2, None
-        schema = f"schema encoding {schema_encoding!r}" if schema_encoding else "without a schema"
-        return 2, f"message encoding {encoding!r} with {schema} cannot be decoded".replace("with without", "without")
+        schema_id = self._channels[connection.id].schema_id
+        if connection.id in self._unlinked:
+            return 2, f"its schema {schema_id} is not in the file"
+        schema = f"with schema encoding {schema_encoding!r}" if schema_id else "without a schema"
+        return 2, f"message encoding {encoding!r} {schema} cannot be decoded"
 
     # Helpers ----------------------------------------------------------------------------------------------------------
 

@@ -86,6 +86,10 @@ class LogReader(ABC):
     def _stream_of(self, connection: Connection) -> tuple[Literal[1, 2], str | None]:
         """ROS generation of a connection and why its encoding is unsupported."""
 
+    def _is_declared(self, id_: int) -> bool:
+        """Whether all that a connection is declared by is known."""
+        return id_ in self._connections
+
     # Public -----------------------------------------------------------------------------------------------------------
 
     def slots(self, streams: Sequence[Stream]) -> Int32s:
@@ -102,14 +106,7 @@ class LogReader(ABC):
 
     def read_chunk(self, i: int) -> bytes | memoryview:
         """The decompressed records of chunk ``i``; size and CRC checked, allocation bounded."""
-        chunk = self._found.chunks[i]
-        where = self._where(i)
-        check_budget(chunk.stored_bytes, chunk.raw_bytes, where)
-        stored = self._file.read(chunk.data_position, chunk.stored_bytes)
-        raw = decompress(chunk.compression, stored, chunk.raw_bytes, where)
-        if chunk.crc and zlib.crc32(raw) != chunk.crc:
-            raise LogError("bad_input", f"{where} is damaged: its CRC does not match", chunk=i)
-        return raw
+        return self._chunk_data(i, f"{self._file.path}: {self._where(i)}")
 
     def walk(self, data: bytes | memoryview, slots: Int32s) -> Walk:
         """The selected messages of one chunk's records, up to the first damaged one."""
@@ -126,7 +123,8 @@ class LogReader(ABC):
             or not np.array_equal(walk.bounds, expected.bounds)
             or not np.array_equal(walk.log_time, expected.time)
         ):
-            raise StaleIndexError("bad_input", f"{self._where(i)} does not hold the messages its index lists", chunk=i)
+            text = f"{self._file.path}: {self._where(i)} does not hold the messages its index lists"
+            raise StaleIndexError("bad_input", text, chunk=i)
         return data, walk
 
     def rescan(self) -> None:
@@ -147,7 +145,7 @@ class LogReader(ABC):
     # For the containers -----------------------------------------------------------------------------------------------
 
     def _at(self, position: int) -> str:
-        return f"{self._file.path}: byte {position}"
+        return f"byte {position}"
 
     def _lost(self, position: int, reason: str) -> int | None:
         """Tell that readable records end at ``position``; the next chunk the log's summary knows of, or None."""
@@ -163,7 +161,16 @@ class LogReader(ABC):
     def _where(self, i: int) -> str:
         chunk = self._found.chunks[i]
         name = f"chunk {i}" if chunk.chunked else f"block {i}"
-        return f"{self._file.path}: {name} at byte {chunk.position}"
+        return f"{name} at byte {chunk.position}"
+
+    def _chunk_data(self, i: int, where: str) -> bytes | memoryview:
+        chunk = self._found.chunks[i]
+        check_budget(chunk.stored_bytes, chunk.raw_bytes, where)
+        stored = self._file.read(chunk.data_position, chunk.stored_bytes)
+        raw = decompress(chunk.compression, stored, chunk.raw_bytes, where)
+        if chunk.crc and zlib.crc32(raw) != chunk.crc:
+            raise LogError("bad_input", f"{where} is damaged: its CRC does not match", chunk=i)
+        return raw
 
     def _scan(self, chunk_numbers: Iterable[int]) -> None:
         """Take the messages of these chunks from their content; a damaged chunk keeps those before the damage."""
@@ -174,16 +181,15 @@ class LogReader(ABC):
 
     def _scan_chunk(self, i: int) -> ChunkEntries:
         try:
-            data = self.read_chunk(i)
+            data = self._chunk_data(i, self._where(i))
         except LogError as error:
             self._found.warn(f"{error.message}; its messages are left out", lost=True)
             return ChunkEntries.empty()
         found = type(self)._native_scan(data)
         self._define(data, found.definitions)
         if found.status == TIME_RANGE:
-            raise LogError(
-                "unsupported", f"{self._where(i)}, offset {found.stop}: {records.STATUS_NAMES[TIME_RANGE]}", chunk=i
-            )
+            text = f"{self._file.path}: {self._where(i)}, offset {found.stop}: {records.STATUS_NAMES[TIME_RANGE]}"
+            raise LogError("unsupported", text, chunk=i)
         if found.status != OK:
             self._cut.add(i)
             reason = records.STATUS_NAMES[found.status]
@@ -201,44 +207,48 @@ class LogReader(ABC):
             self._scan(range(len(self._found.chunks)))
             self._index = self._build_index()
             self._report_claims(claims)
+        if self._found.lossy and not self._connections:
+            text = f"{self._file.path} holds nothing that can be read: {self._found.warnings[0]}"
+            raise LogError("bad_input", text, path=self._file.path)
         self._summarize()
 
     def _build_index(self) -> MessageIndex:
-        self._find_definitions()
-        index = MessageIndex.build([entries for entries in self._found.entries if entries is not None])
-        undeclared = [id_ for id_ in index.counts() if id_ not in self._connections]
-        if not undeclared:
+        """The index of all messages whose connection is declared; chunks are opened to find its declaration."""
+        index = MessageIndex.build(self._entries())
+        unknown = self._undeclared(index)
+        if not unknown:
             return index
-        for id_ in undeclared:
-            count = index.counts()[id_]
-            self._found.warn(f"{count} messages of connection {id_}, which is declared nowhere, are left out", lost=True)
-        for i, entries in enumerate(self._found.entries):
-            if entries is not None:
-                self._found.entries[i] = entries.of_connections(self._connections)
-        return MessageIndex.build([entries for entries in self._found.entries if entries is not None])
+        for i in dict.fromkeys([*unknown.values(), *range(len(self._found.chunks))]):
+            self._scan([i])
+            if all(self._is_declared(id_) for id_ in unknown):
+                break
+        index = MessageIndex.build(self._entries())
+        counts = index.counts()
+        for id_ in counts.keys() - self._connections.keys():
+            text = f"{counts[id_]} messages of connection {id_}, which is declared nowhere, are left out"
+            self._found.warn(text, lost=True)
+        self._found.entries = [entries.of_connections(self._connections) for entries in self._entries()]
+        return MessageIndex.build(self._entries())
 
-    def _find_definitions(self) -> None:
-        """Open chunks until every connection that has messages is declared, likely chunks first."""
-        unknown: dict[int, int] = {}
-        for i, entries in enumerate(self._found.entries):
-            if entries is not None and i not in self._scanned:
-                for id_ in np.unique(entries.connection).tolist():
-                    if id_ not in self._connections:
-                        unknown.setdefault(id_, i)
-        if unknown:
-            for i in dict.fromkeys([*unknown.values(), *range(len(self._found.chunks))]):
-                if all(id_ in self._connections for id_ in unknown):
-                    return
-                self._scan([i])
+    def _entries(self) -> list[ChunkEntries]:
+        return [entries for entries in self._found.entries if entries is not None]
+
+    def _undeclared(self, index: MessageIndex) -> dict[int, int]:
+        """Connections without declaration, each with the first chunk that holds messages of it."""
+        ids, first_run = np.unique(index.run_connection, return_index=True)
+        chunks = index.run_chunk[first_run].tolist()
+        return {id_: chunk for id_, chunk in zip(ids.tolist(), chunks, strict=True) if not self._is_declared(id_)}
 
     def _report_claims(self, claims: dict[int, int]) -> None:
         counts = self._index.counts()
         if counts != claims:
             claimed, found = sum(claims.values()), sum(counts.values())
-            what = f"{claimed} messages, {found} were found" if claimed != found else "other counts per topic than found"
-            self._found.warn(f"{self._file.path}: the summary claims {what}", lost=claimed > found)
+            what = (
+                f"{claimed} messages, {found} were found" if claimed != found else "other counts per topic than found"
+            )
+            self._found.warn(f"the summary claims {what}", lost=claimed > found)
         else:
-            self._found.warn(f"{self._file.path}: the message index is wrong; the chunks were scanned", lost=False)
+            self._found.warn("the message index is wrong; the chunks were scanned", lost=False)
 
     def _summarize(self) -> None:
         self.chunks = self._chunk_table()
@@ -310,5 +320,6 @@ def message_type(name: str) -> str:
 
 
 def _walk(native: records.Walk) -> Walk:
-    names = ("log_time", "publish_time", "offset", "length", "bounds")
-    return Walk(*(np.frombuffer(getattr(native, name), np.int64) for name in names), messages=native.messages)
+    arrays = (native.log_time, native.publish_time, native.offset, native.length, native.bounds)
+    log_time, publish_time, offset, length, bounds = (np.frombuffer(a, np.int64) for a in arrays)
+    return Walk(log_time, publish_time, offset, length, bounds, native.messages)

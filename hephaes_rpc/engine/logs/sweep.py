@@ -67,8 +67,6 @@ class Sweep:
         if not was_open or malformed:
             return
         chunk = self.chunks[-1]
-        entries = from_index(ChunkEntries.join(pieces), chunk.raw_bytes)
-        if chunk.raw_bytes == 0:
-            self.entries[-1] = ChunkEntries.empty()
-        elif entries is not None and len(entries) and chunk.times in (None, entries.time_range()):
+        entries = from_index(ChunkEntries.join(pieces), chunk.raw_bytes, chunk.times)
+        if chunk.raw_bytes == 0 or (entries is not None and len(entries)):
             self.entries[-1] = entries
