@@ -21,8 +21,8 @@ A handler is the use case; there is no layer behind it but the store, the queue 
             await ctx.in_thread(register, path)             # anything that blocks
         ctx.app.notify.changed("assets", workspace.id, ids, "created")
 
-``workspace_id`` belongs to every workspace-bound params class; ``workDoneToken`` to none: methods with ``progress=True``
-take it by themselves.  The docstring of a handler is its summary in the OpenRPC document.
+``workspace_id`` belongs to every workspace-bound params class; ``workDoneToken`` to none: methods with
+``progress=True`` take it by themselves.  The docstring of a handler is its summary in the OpenRPC document.
 """
 
 import asyncio
@@ -174,9 +174,7 @@ class Registry:
             if name in self.methods:
                 raise ValueError(f"{name} is registered twice")
             summary = inspect.cleandoc(handler.__doc__ or name)
-            self.methods[name] = Method(
-                name, handler, params, result, errors, lane, progress, notification, summary
-            )
+            self.methods[name] = Method(name, handler, params, result, errors, lane, progress, notification, summary)
             return handler
 
         return register

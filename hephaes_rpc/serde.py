@@ -1,29 +1,484 @@
-"""JSON values to typed objects and back, and the JSON Schema of those types.
+"""JSON values to typed objects and back: a strict cattrs converter.
 
-Nothing is coerced: ``true`` is no int, ``"3"`` is no int, an int is a float.  Unknown keys are refused by name.
+Strategy: cattrs dispatches on the type; every hook here refuses instead of coercing (``true`` is no int, ``"3"`` is no
+int, but an int is a float) and reports what it refuses as issues with a path.  Containers and attrs classes structure
+all their members before they raise, so that one error carries every issue.  Unknown members are refused by name.
 """
 
-from typing import Any, TypeVar
+import base64
+import json
+import math
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from functools import cache
+from pathlib import PurePath
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+
+import attrs
+from cattrs import Converter
+
+from hephaes_rpc.errors import ParamsError
 
 T = TypeVar("T")
+SAFE_INTEGER = 2**53
+INT64 = 2**63
+
+Path = tuple[str | int, ...]
+
+
+class Issue(NamedTuple):
+    """One thing that is wrong with a value."""
+
+    path: Path
+    message: str
+    expected: str
+    got: str
+
+
+class _InvalidError(Exception):
+    def __init__(self, issues: list[Issue]) -> None:
+        super().__init__(issues)
+        self.issues = issues
+
+
+class Member(NamedTuple):
+    """One field of an attrs class as it travels: its name on the wire may differ from the attribute's."""
+
+    attribute: Any
+    name: str
+    type: Any
+    is_ns: bool
+    free: bool
+
+    @property
+    def required(self) -> bool:
+        """Whether it must be given."""
+        return self.attribute.default is attrs.NOTHING
 
 
 def structure(value: Any, cls: type[T], path: str = "") -> T:
     """``value`` as an instance of ``cls`` (attrs class or any type expression); raises ParamsError with every error."""
-    raise NotImplementedError
+    try:
+        return _CONVERTER.structure(value, cls)
+    except _InvalidError as error:
+        raise ParamsError([_wire_issue(issue, path) for issue in error.issues]) from None
+
+
+def _wire_issue(issue: Issue, prefix: str) -> dict[str, Any]:
+    path = prefix
+    for part in issue.path:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return {"path": path, "message": issue.message, "expected": issue.expected, "got": issue.got}
+
+
+@cache
+def members(cls: Any) -> tuple[Member, ...]:
+    """The fields of an attrs class that travel."""
+    attrs.resolve_types(cls)
+    found = []
+    for attribute in attrs.fields(cls):
+        if attribute.init:
+            name = attribute.metadata.get("wire", attribute.name)
+            is_ns = name.endswith("_ns") and _mentions(attribute.type, int)
+            found.append(Member(attribute, name, attribute.type, is_ns, _is_free(attribute.type)))
+    return tuple(found)
+
+
+def union_args(tp: Any) -> tuple[Any, ...]:
+    """The members of a union type, ``(tp,)`` for any other type."""
+    return get_args(tp) if get_origin(tp) in (Union, types.UnionType) else (tp,)
+
+
+def _mentions(tp: Any, wanted: type) -> bool:
+    return tp is wanted or any(_mentions(arg, wanted) for arg in get_args(tp))
+
+
+def _is_free(tp: Any) -> bool:
+    return tp in (Any, object, dict, list) or any(
+        _is_free(arg) for arg in get_args(tp) if get_origin(tp) is not Literal
+    )
+
+
+_NAMES = {
+    int: "integer",
+    float: "number",
+    str: "string",
+    bool: "boolean",
+    type(None): "null",
+    datetime: "ISO 8601 time",
+}
+
+
+def describe(tp: Any) -> str:
+    """What a type expects, in words."""
+    if tp in _NAMES:
+        return _NAMES[tp]
+    origin = get_origin(tp)
+    if origin is Literal:
+        return _one_of(get_args(tp))
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(arg) for arg in get_args(tp)))
+    if isinstance(tp, type) and issubclass(tp, Enum):
+        return _one_of(member.value for member in tp)
+    if origin in (list, tuple, Sequence):
+        return f"list of {describe(get_args(tp)[0])}"
+    return "list" if tp is list else "any value" if tp is Any else "object"
+
+
+def shown(value: Any) -> str:
+    """What came, in words short enough for a message."""
+    if isinstance(value, dict):
+        return "object"
+    if isinstance(value, list):
+        return f"list of {len(value)}"
+    if isinstance(value, str) and len(value) > 60:
+        return json.dumps(value[:60])[:-1] + '..."'
+    return json.dumps(value)[:80]
+
+
+def _refuse(value: Any, expected: str, message: str | None = None) -> _InvalidError:
+    got = shown(value)
+    return _InvalidError([Issue((), message or f"expected {expected}, got {got}", expected, got)])
+
+
+def _below(part: str | int, issues: list[Issue]) -> list[Issue]:
+    return [issue._replace(path=(part, *issue.path)) for issue in issues]
+
+
+def _int(value: Any, _: Any) -> int:
+    if type(value) is not int:
+        raise _refuse(value, "integer")
+    if not -INT64 <= value < INT64:
+        raise _refuse(value, "integer of 64 bits")
+    return value
+
+
+def _float(value: Any, _: Any) -> float:
+    if type(value) not in (int, float):
+        raise _refuse(value, "number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise _refuse(value, "number that a double can hold") from None
+
+
+def _exactly(wanted: type) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, _: Any) -> Any:
+        if type(value) is not wanted:
+            raise _refuse(value, describe(wanted))
+        return value
+
+    return hook
+
+
+def _datetime(value: Any, _: Any) -> datetime:
+    if isinstance(value, str):
+        try:
+            time = datetime.fromisoformat(value)
+            return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+    raise _refuse(value, describe(datetime))
+
+
+def _literal(value: Any, tp: Any) -> Any:
+    return _choose(value, {choice: choice for choice in get_args(tp)})
+
+
+def _enum(value: Any, tp: type[Enum]) -> Any:
+    return _choose(value, {member.value: member for member in tp})
+
+
+def _choose(value: Any, choices: Mapping[Any, Any]) -> Any:
+    for choice, meaning in choices.items():
+        if type(choice) is type(value) and choice == value:
+            return meaning
+    expected = _one_of(choices)
+    guess = closest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else None
+    hint = f"; did you mean {json.dumps(guess)}?" if guess else ""
+    raise _refuse(value, expected, f"expected {expected}, got {shown(value)}{hint}")
+
+
+def _one_of(choices: Iterable[Any]) -> str:
+    return "one of " + ", ".join(json.dumps(choice) for choice in choices)
+
+
+def closest(word: str, choices: Sequence[str]) -> str | None:
+    """The choice that ``word`` was probably meant to be."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word[:100], choices, n=1)), None)
+
+
+def _list(value: Any, tp: Any) -> Any:
+    if type(value) is not list:
+        raise _refuse(value, describe(tp))
+    item_type = (get_args(tp) or (Any,))[0]
+    items: list[Any] = []
+    issues: list[Issue] = []
+    for index, item in enumerate(value):
+        try:
+            items.append(_CONVERTER.structure(item, item_type))
+        except _InvalidError as error:
+            issues += _below(index, error.issues)
+    if issues:
+        raise _InvalidError(issues)
+    return tuple(items) if get_origin(tp) is tuple else items
+
+
+def _mapping(value: Any, tp: Any) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise _refuse(value, "object")
+    item_type = (get_args(tp) or (str, Any))[1]
+    items: dict[str, Any] = {}
+    issues: list[Issue] = []
+    for key, item in value.items():
+        try:
+            items[key] = _CONVERTER.structure(item, item_type)
+        except _InvalidError as error:
+            issues += _below(key, error.issues)
+    if issues:
+        raise _InvalidError(issues)
+    return items
+
+
+def _json_kind(tp: Any) -> tuple[type, ...]:
+    """The Python types that JSON values of a type arrive as."""
+    origin = get_origin(tp) or tp
+    if tp in (Any, object):
+        return (type(None), bool, int, float, str, list, dict)
+    if origin is Literal:
+        return tuple({type(choice) for choice in get_args(tp)})
+    if isinstance(origin, type) and issubclass(origin, Enum):
+        return tuple({type(member.value) for member in origin})
+    if origin is float:
+        return (int, float)
+    if origin in (list, tuple, Sequence):
+        return (list,)
+    if origin is datetime:
+        return (str,)
+    return (origin,) if origin in (int, str, bool, type(None)) else (dict,)
+
+
+def _union(value: Any, tp: Any) -> Any:
+    fitting = [arg for arg in get_args(tp) if type(value) in _json_kind(arg)]
+    classes = [arg for arg in fitting if attrs.has(arg)]
+    if len(classes) > 1:
+        fitting = [_tagged(value, classes)]
+    if not fitting:
+        raise _refuse(value, describe(tp))
+    failure: _InvalidError | None = None
+    for arg in fitting:
+        try:
+            return _CONVERTER.structure(value, arg)
+        except _InvalidError as error:
+            failure = failure or error
+    if len(fitting) > 1:
+        raise _refuse(value, describe(tp))
+    assert failure is not None
+    raise failure
+
+
+def _tagged(value: dict[str, Any], classes: Sequence[Any]) -> Any:
+    """The class whose literal member has the value that came."""
+    tag = union_tag(classes)
+    choices = {choice: cls for cls in classes for m in members(cls) if m.name == tag for choice in get_args(m.type)}
+    if tag not in value:
+        raise _InvalidError([_missing(tag, _one_of(choices))])
+    try:
+        return _choose(value[tag], choices)
+    except _InvalidError as error:
+        raise _InvalidError(_below(tag, error.issues)) from None
+
+
+def union_tag(classes: Sequence[Any]) -> str:
+    """The name of the literal member that tells attrs classes of a union apart."""
+    tables = [{m.name: m.type for m in members(cls) if get_origin(m.type) is Literal} for cls in classes]
+    for name in tables[0]:
+        choices = [choice for table in tables for choice in get_args(table.get(name))]
+        if all(name in table for table in tables) and len(set(choices)) == len(choices):
+            return name
+    raise TypeError(f"nothing tells {', '.join(cls.__name__ for cls in classes)} apart")
+
+
+def _missing(name: str, expected: str) -> Issue:
+    return Issue((name,), f"{name} is missing: expected {expected}", expected, "nothing")
+
+
+def _attrs_hook(cls: Any) -> Callable[[Any, Any], Any]:
+    table = members(cls)
+    names = [member.name for member in table]
+
+    def hook(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise _refuse(value, "object")
+        left = dict(value)
+        given: dict[str, Any] = {}
+        issues: list[Issue] = []
+        for member in table:
+            try:
+                if member.is_ns and f"{member.name}_str" in left:
+                    _take_text(left, member.name)
+                if member.name in left:
+                    given[member.attribute.alias] = _CONVERTER.structure(left.pop(member.name), member.type)
+                elif member.required:
+                    issues.append(_missing(member.name, describe(member.type)))
+            except _InvalidError as error:
+                issues += _below(member.name, error.issues)
+        issues += [_unknown(key, left[key], names) for key in left]
+        issues += _refusals(table, given)
+        if issues:
+            raise _InvalidError(issues)
+        try:
+            return cls(**given)
+        except (ValueError, TypeError) as error:
+            raise _refuse(value, "object", str(error)) from None
+
+    return hook
+
+
+def _take_text(left: dict[str, Any], name: str) -> None:
+    """Put the exact integers of ``<name>_str`` in the place of ``name``."""
+    text = left.pop(f"{name}_str")
+    try:
+        exact = [int(item) for item in text] if isinstance(text, list) else None if text is None else int(text)
+    except (TypeError, ValueError):
+        raise _refuse(text, "integer as text") from None
+    if name in left and json.dumps(left[name]) != json.dumps(exact):
+        raise _refuse(text, f"the same value as {name}")
+    left[name] = exact
+
+
+def _unknown(key: str, value: Any, names: list[str]) -> Issue:
+    guess = closest(key, names)
+    hint = f"; did you mean {guess}?" if guess else ""
+    expected = "one of " + ", ".join(names) if names else "no members"
+    return Issue((key,), f"{shown(key)} is not known here{hint}", expected, shown(value))
+
+
+def _refusals(table: tuple[Member, ...], given: Mapping[str, Any]) -> list[Issue]:
+    """What the validators of the class have against the given values."""
+    issues = []
+    for member in table:
+        attribute = member.attribute
+        if attribute.validator is None or attribute.alias not in given:
+            continue
+        value = given[attribute.alias]
+        try:
+            attribute.validator(None, attribute, value)
+        except (ValueError, TypeError) as refusal:
+            message = str(refusal.args[0] if refusal.args else refusal)
+            issues.append(Issue((member.name,), message, _constraint(member, message), shown(value)))
+    return issues
+
+
+def _constraint(member: Member, message: str) -> str:
+    """``'limit' must be >= 1: 0`` as ``integer, must be >= 1``."""
+    _, must, rest = message.partition("must ")
+    return f"{describe(member.type)}, {must}{rest.rpartition(': ')[0] or rest}" if must else describe(member.type)
+
+
+def _make_converter() -> Converter:
+    converter = Converter(detailed_validation=False, forbid_extra_keys=True)
+    hooks: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = [
+        (lambda tp: tp in (Any, object), lambda value, _: value),
+        (lambda tp: isinstance(tp, type) and issubclass(tp, Enum), _enum),
+        (lambda tp: get_origin(tp) is Literal, _literal),
+        (lambda tp: (get_origin(tp) or tp) in (list, tuple, Sequence), _list),
+        (lambda tp: (get_origin(tp) or tp) in (dict, Mapping), _mapping),
+        (lambda tp: get_origin(tp) in (Union, types.UnionType), _union),
+    ]
+    for predicate, hook in hooks:
+        converter.register_structure_hook_func(predicate, hook)
+    for scalar, hook in ((int, _int), (float, _float), (datetime, _datetime)):
+        converter.register_structure_hook(scalar, hook)
+    for kind in (str, bool, type(None)):
+        converter.register_structure_hook(kind, _exactly(kind))
+    converter.register_structure_hook_factory(lambda tp: attrs.has(tp), _attrs_hook)
+    return converter
+
+
+_CONVERTER = _make_converter()
 
 
 def unstructure(value: Any) -> Any:
     """``value`` (attrs objects, containers, scalars) as JSON values; raises TypeError for anything else.
 
-    Every field is written, under its name; datetimes as ISO 8601 with ``Z``; integers of fields named ``*_ns`` (lists of
-    them too) also as text under ``*_ns_str``; non-finite floats as ``{"__float__": "nan" | "inf" | "-inf"}``; bytes as
-    ``{"__bytes__": true, "encoding": "base64", "value": ...}``; in free-form values (fields of type Any or dict[str, Any])
-    integers beyond 2^53 as ``{"__int64__": "..."}``.
+    Every field is written; datetimes as ISO 8601 with ``Z``; integers of fields named ``*_ns`` (lists of them too) also
+    as text under ``*_ns_str``; non-finite floats as ``{"__float__": "nan" | "inf" | "-inf"}``; bytes as
+    ``{"__bytes__": true, "encoding": "base64", "value": ...}``; in free-form values (fields of type Any or
+    dict[str, Any], and anything outside of attrs objects) integers beyond 2^53 as ``{"__int64__": "..."}``.
     """
-    raise NotImplementedError
+    return _out(value, free=True)
 
 
-def json_schema(cls: Any, components: dict[str, Any]) -> dict[str, Any]:
-    """Draft-07 schema of ``cls``; attrs classes are put into ``components`` and referred to."""
-    raise NotImplementedError
+def _out(value: Any, *, free: bool) -> Any:
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return value
+    if kind is int:
+        return {"__int64__": str(value)} if free and abs(value) > SAFE_INTEGER else value
+    if kind is float:
+        return value if math.isfinite(value) else {"__float__": str(value)}
+    if kind is dict:
+        return {_key(key): _out(item, free=free) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [_out(item, free=free) for item in value]
+    if hasattr(kind, "__attrs_attrs__"):
+        return _object(value)
+    return _other(value, free)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    members_out: dict[str, Any] = {}
+    for member in members(type(value)):
+        item = getattr(value, member.attribute.name)
+        members_out[member.name] = _out(item, free=member.free)
+        if member.is_ns:
+            members_out[f"{member.name}_str"] = _text(item)
+    return members_out
+
+
+def _text(item: Any) -> Any:
+    return None if item is None else [_text(each) for each in item] if isinstance(item, list | tuple) else str(item)
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, Enum):
+        key = key.value
+    if not isinstance(key, str):
+        raise TypeError(f"{type(key).__name__} is no key of a JSON object")
+    return key
+
+
+def _other(value: Any, free: bool) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"__bytes__": True, "encoding": "base64", "value": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, Mapping):
+        return {_key(key): _out(item, free=free) for key, item in value.items()}
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
+
+
+def iso(time: datetime) -> str:
+    """ISO 8601 in UTC with ``Z``, microseconds, the fraction dropped when zero; a time without zone is UTC."""
+    utc = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return utc.replace(tzinfo=None).isoformat() + "Z"
+
+
+def encode(value: Any) -> bytes:
+    """JSON values as strict UTF-8 JSON; raises TypeError or ValueError for what JSON cannot say."""
+    import orjson
+
+    try:
+        body: bytes = orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS)
+        return body
+    except TypeError:  # integers beyond 64 bits and lone surrogates, or no JSON at all
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()

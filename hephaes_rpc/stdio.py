@@ -1,9 +1,9 @@
 """The wire: private pipes, frames in, frames out.
 
 Strategy: ``claim()`` runs before anything else is imported.  It moves the protocol to private descriptors that no child
-inherits, leaves the null device as stdin and points stdout at stderr, so that whatever is printed, by Python, C or a child,
-never reaches the client.  One thread reads and decodes frames (``FrameParser`` holds no descriptor and no clock), one
-thread writes them from a queue; neither ever waits for the other, so a client that stops reading is still heard.
+inherits, leaves the null device as stdin and points stdout at stderr, so that whatever is printed, by Python, C or a
+child, never reaches the client.  One thread reads and decodes frames (``FrameParser`` holds no descriptor and no clock),
+one thread writes them from a queue; neither ever waits for the other, so a client that stops reading is still heard.
 
 The module imports the standard library only and is shared with the worker process.
 """
@@ -158,10 +158,10 @@ def _too_deep(body: bytes) -> NotJSONError:
 class FrameParser:
     """Bytes in, messages and faults out; sans-io, restartable at any byte.
 
-    A header block ends at a blank line, in any case, with CRLF or LF; lines in it that are no header are skipped.  After
-    a body that was no JSON the length may have been wrong, so the next header is searched for instead of demanded: a wrong
-    length costs at most the message after it.  Without such a reason a block without a usable length means that the
-    framing is lost.
+    Header names come in any case, lines end with CRLF or LF, a blank line ends the block; lines in it that are no
+    header are skipped.  After a body that was no JSON the length may have been wrong, so the next header is searched for
+    instead of demanded: a wrong length costs at most the message after it.  Without such a reason a block without a
+    usable length means that the framing is lost.
     """
 
     def __init__(self) -> None:
@@ -184,10 +184,7 @@ class FrameParser:
                 pos += dropped
                 if self._discard:
                     break
-            if self._length is None:
-                step = self._header(pos, found)
-            else:
-                step = self._body(pos, found)
+            step = self._header(pos, found) if self._length is None else self._body(pos, found)
             if step is None:
                 break
             pos = step
@@ -266,7 +263,9 @@ class FrameReader(threading.Thread):
         ended: Called in this thread once, last; the argument says whether framing was lost.
     """
 
-    def __init__(self, fd: int, deliver: Callable[[list[Message | Fault]], None], ended: Callable[[bool], None]) -> None:
+    def __init__(
+        self, fd: int, deliver: Callable[[list[Message | Fault]], None], ended: Callable[[bool], None]
+    ) -> None:
         super().__init__(name="reader", daemon=True)
         self._fd = fd
         self._deliver = deliver
