@@ -84,7 +84,6 @@ class BagReader(LogReader):
     def _sweep(self) -> None:
         position, chunk_count = self._read_header()
         self._sweep_records(position)
-        self._found.close_chunk()
         self._check_infos(chunk_count)
 
     def _read_header(self) -> tuple[int, int]:
@@ -108,6 +107,7 @@ class BagReader(LogReader):
     def _sweep_records(self, start: int) -> None:
         """Hop from ``start`` to the end of the file."""
         position: int | None = start
+        behind = start
         window_bytes = LEAST_WINDOW
         while position is not None:
             window = self._file.read_up_to(position, window_bytes)
@@ -125,9 +125,10 @@ class BagReader(LogReader):
             if record is None or record.end > self._file.size:
                 position = self._lost(position, "a record runs over the end of the file")
             elif record.opcode == CHUNK:
-                window_bytes = max(LEAST_WINDOW, found.stop + found.stop // 8 + LEAST_WINDOW // 8)
+                between = position - behind
+                window_bytes = min(max(LEAST_WINDOW, between + between // 8 + LEAST_WINDOW // 8), MAX_HEADER_BYTES)
                 self._take_chunk(record)
-                position = record.end
+                position = behind = record.end
             elif found.status in (FOREIGN, INVALID_OPCODE):
                 position = self._lost(position, "a record has no place there")
             elif found.status == TRUNCATED and record.opcode in (INDEX, CONNECTION, CHUNK_INFO):
@@ -192,21 +193,22 @@ class BagReader(LogReader):
     # The index section ------------------------------------------------------------------------------------------------
 
     def _check_infos(self, chunk_count: int) -> None:
-        """Let chunks be scanned whose index records count otherwise than the index section."""
-        infos = {info.position: info for info in self._infos}
-        chunks = self._found.chunks
-        if len(infos) != len(self._infos):
+        """Tell where the bag header and the index section know of other chunks than the file holds."""
+        positions = {chunk.position for chunk in self._found.chunks}
+        if len({info.position for info in self._infos}) != len(self._infos):
             self._found.warn("the index section lists chunks more than once", lost=False)
-        if self._index_position:
-            if chunk_count != len(chunks):
-                text = f"the bag header counts {chunk_count} chunks, the file holds {len(chunks)}"
-                self._found.warn(text, lost=chunk_count > len(chunks))
-            if infos.keys() != {chunk.position for chunk in chunks}:
-                self._found.warn("the index section lists other chunks than the file holds", lost=False)
-        for i, chunk in enumerate(chunks):
-            info, entries = infos.get(chunk.position), self._found.entries[i]
-            if info is not None and entries is not None and info.counts != entries.counts():
-                self._found.entries[i] = None
+        if self._index_position and chunk_count != len(positions):
+            text = f"the bag header counts {chunk_count} chunks, the file holds {len(positions)}"
+            self._found.warn(text, lost=chunk_count > len(positions))
+        if self._index_position and {info.position for info in self._infos} != positions:
+            self._found.warn("the index section lists other chunks than the file holds", lost=False)
+
+    def _doubtful(self) -> Iterable[int]:
+        infos = {info.position: info for info in self._infos}
+        for i, chunk in enumerate(self._found.chunks):
+            info = infos.get(chunk.position)
+            if info is not None and info.counts != self._index.chunk_counts(i):
+                yield i
 
     def _claims(self) -> dict[int, int] | None:
         if not self._infos:

@@ -12,14 +12,15 @@ Modality: TypeAlias = Literal["image", "points", "scalar_series", "other"]
 Family: TypeAlias = Literal["camera", "lidar", "imu", "telemetry", "other"]
 
 _TELEMETRY = (
-    "odometry twist pose jointstate joint_state navsatfix gps temperature battery magneticfield fluidpressure".split()
+    *("odometry", "twist", "pose", "jointstate", "joint_state", "navsatfix", "gps"),
+    *("temperature", "battery", "magneticfield", "fluidpressure"),
 )
 # The first row of which a word occurs in the lower-case type name counts.
 _KINDS: tuple[tuple[tuple[str, ...], Modality, Family], ...] = (
     (("image",), "image", "camera"),
     (("pointcloud", "point_cloud", "laser", "scan"), "points", "lidar"),
     (("imu",), "scalar_series", "imu"),
-    (tuple(_TELEMETRY), "scalar_series", "telemetry"),
+    (_TELEMETRY, "scalar_series", "telemetry"),
 )
 NS_PER_S = 1_000_000_000
 

@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
 from hephaes_native.records import Entries
 from hephaes_rpc.engine.logs.types import Int32s, Int64s, TimeIndex
@@ -55,23 +56,6 @@ class ChunkEntries:
         """The messages of these connections only."""
         keep = np.isin(self.connection, list(ids))
         return type(self)(self.connection[keep], self.time[keep], self.offset[keep])
-
-    def starts(self) -> Int64s:
-        """First message of each run; int64[runs]."""
-        return np.flatnonzero(np.concatenate(([len(self) > 0], self.connection[1:] != self.connection[:-1])))
-
-    def ascends(self) -> bool:
-        """Whether each connection is one run and offsets strictly ascend inside it."""
-        starts = self.starts()
-        falls = self.offset[1:] <= self.offset[:-1]
-        falls[starts[1:] - 1] = False
-        heads = self.connection[starts].tolist()
-        return len(set(heads)) == len(heads) and not falls.any()
-
-    def counts(self) -> dict[int, int]:
-        """Messages of each connection, if in runs."""
-        starts = self.starts()
-        return dict(zip(self.connection[starts].tolist(), np.diff(starts, append=len(self)).tolist(), strict=True))
 
     def __len__(self) -> int:
         return len(self.time)
@@ -121,6 +105,12 @@ class MessageIndex:
         np.add.at(counts, inverse, np.diff(self.run_start))
         return dict(zip(ids.tolist(), counts.tolist(), strict=True))
 
+    def chunk_counts(self, i: int) -> dict[int, int]:
+        """Messages of each connection that has any in chunk ``i``."""
+        first, last = int(self.chunk_run[i]), int(self.chunk_run[i + 1])
+        counts = np.diff(self.run_start[first : last + 1])
+        return dict(zip(self.run_connection[first:last].tolist(), counts.tolist(), strict=True))
+
     def chunk_times(self) -> tuple[Int64s, Int64s]:
         """Least and greatest log time of each chunk; NO_TIMES where a chunk is empty."""
         edges = self.run_start[self.chunk_run]
@@ -157,23 +147,39 @@ class MessageIndex:
         return TimeIndex(self.time[source], np.repeat(chunk, length), np.cumsum(counts))
 
 
-def from_index(found: ChunkEntries, raw_bytes: int, times: tuple[int, int] | None) -> ChunkEntries | None:
-    """Index entries of one chunk, in runs; None when they cannot be true.
+def impossible(
+    chunks: Sequence[ChunkEntries], raw_bytes: Int64s, times: Sequence[tuple[int, int] | None]
+) -> NDArray[np.bool_]:
+    """Which chunks' index entries cannot be true, bool[chunks].
 
-    Args:
-        raw_bytes: Size of the chunk's data.
-        times: Least and greatest log time as the chunk's own header gives them, if it does.
+    Entries must be in runs, one a connection, with offsets that strictly ascend and lie inside ``raw_bytes``, and times
+    that are not negative and reach from the first to the second of ``times``, where the chunk's own header gives them.
     """
-    if not len(found):
-        return found
-    if not found.ascends():
-        found = found.in_runs()
-        if not found.ascends():
-            return None
-    least, greatest = int(found.time.min()), int(found.time.max())
-    if least < 0 or (times is not None and times != (least, greatest)):
-        return None
-    starts = found.starts()
-    if int(found.offset[starts].min()) < 0 or int(found.offset.max()) >= raw_bytes:
-        return None
-    return found
+    wrong = np.zeros(len(chunks), np.bool_)
+    filled = np.array([i for i, entries in enumerate(chunks) if len(entries)], np.int64)
+    if not len(filled):
+        return wrong
+    edges = np.cumsum([0, *(len(chunks[i]) for i in filled)])
+    connection, time, offset = (
+        np.concatenate([getattr(chunks[i], name) for i in filled]) for name in ("connection", "time", "offset")
+    )
+    begins = np.concatenate(([True], connection[1:] != connection[:-1]))
+    begins[edges[:-1]] = True
+    starts = np.flatnonzero(begins)
+    chunk_of_run = np.searchsorted(edges, starts, side="right") - 1
+    runs = np.stack((chunk_of_run, connection[starts]))
+    order = np.lexsort(runs[::-1])
+    repeated = order[1:][(runs[:, order[1:]] == runs[:, order[:-1]]).all(axis=0)]
+    falls = np.flatnonzero((offset[1:] <= offset[:-1]) & ~begins[1:]) + 1
+    bad = np.zeros(len(filled), np.bool_)
+    bad[chunk_of_run[repeated]] = True
+    bad[np.searchsorted(edges, falls, side="right") - 1] = True
+    least, greatest = (f.reduceat(time, edges[:-1]) for f in (np.minimum, np.maximum))
+    claimed = [times[i] or (lo, hi) for i, lo, hi in zip(filled, least.tolist(), greatest.tolist(), strict=True)]
+    bad |= (least < 0) | np.any(
+        np.stack((least, greatest), axis=1).astype(np.uint64) != np.array(claimed, np.uint64), 1
+    )
+    bad |= np.minimum.reduceat(offset, edges[:-1]) < 0
+    bad |= np.maximum.reduceat(offset, edges[:-1]) >= raw_bytes[filled]
+    wrong[filled] = bad
+    return wrong

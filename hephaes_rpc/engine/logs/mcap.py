@@ -35,6 +35,7 @@ from hephaes_rpc.errors import LogError
 MAGIC: Final = b"\x89MCAP0\r\n"
 BLOCK_BYTES: Final = 4 << 20
 LEAST_WINDOW: Final = 4 << 10
+MOST_WINDOW: Final = 1 << 20
 SUMMARY_WINDOW: Final = 1 << 20
 MAX_NAME_BYTES: Final = 64
 OTHER_ENCODINGS: Final = frozenset({"ros1", "json", "protobuf", "flatbuffer", "cbor", "msgpack", "xcdr2", ""})
@@ -102,7 +103,6 @@ class McapReader(LogReader):
 
     def _sweep(self) -> None:
         end = self._sweep_data(self._read_header())
-        self._found.close_chunk()
         if end is not None:
             self._read_summary(end)
         elif not self._tail_read:
@@ -127,6 +127,7 @@ class McapReader(LogReader):
     def _sweep_data(self, start: int) -> int | None:
         """Hop from ``start`` to the end of the data section; its end, or None where the file is damaged for good."""
         position: int | None = start
+        behind = start
         window_bytes = LEAST_WINDOW
         while position is not None:
             window = self._file.read_up_to(position, window_bytes)
@@ -149,8 +150,8 @@ class McapReader(LogReader):
             elif found.status == TRUNCATED:
                 position = place.end
             elif found.status == FOREIGN and place.opcode == Opcode.CHUNK:
-                window_bytes = max(LEAST_WINDOW, found.stop + found.stop // 8 + _CHUNK_WINDOW)
-                position = self._take_chunk(place, window[found.stop :])
+                window_bytes = _next_window(position - behind)
+                position = behind = self._take_chunk(place, window[found.stop :])
             elif found.status == FOREIGN and place.opcode == Opcode.MESSAGE:
                 position = self._take_block(place)
             elif found.status == FOREIGN and place.opcode == Opcode.DATA_END:
@@ -397,3 +398,8 @@ class McapReader(LogReader):
             self._found.warn(f"{where} is damaged ({type(error).__name__}); it is left out", lost=False)
             return None
         return record
+
+
+def _next_window(between: int) -> int:
+    """Bytes to read behind a chunk, where ``between`` bytes of index came before it."""
+    return min(max(LEAST_WINDOW, between + between // 8 + _CHUNK_WINDOW), MOST_WINDOW)

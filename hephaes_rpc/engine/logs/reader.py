@@ -58,6 +58,7 @@ class LogReader(ABC):
         self._cut: set[int] = set()
         self.profile = self.library = ""
         self._sweep()
+        self._found.judge()
         self._settle()
 
     # What a container knows -------------------------------------------------------------------------------------------
@@ -81,6 +82,10 @@ class LogReader(ABC):
     @abstractmethod
     def _claims(self) -> dict[int, int] | None:
         """Messages by connection as the file's own summary counts them, or None."""
+
+    def _doubtful(self) -> Iterable[int]:
+        """Chunks whose index entries the file's own summary contradicts."""
+        return ()
 
     @abstractmethod
     def _stream_of(self, connection: Connection) -> tuple[Literal[1, 2], str | None]:
@@ -202,6 +207,10 @@ class LogReader(ABC):
         """Scan what the sweep could not index, compare with the file's claims, build the index and the summary."""
         self._scan([i for i, entries in enumerate(self._found.entries) if entries is None])
         self._index = self._build_index()
+        doubtful = [i for i in self._doubtful() if i not in self._scanned]
+        if doubtful:
+            self._scan(doubtful)
+            self._index = self._build_index()
         claims = self._claims()
         if claims is not None and claims != self._index.counts():
             self._scan(range(len(self._found.chunks)))

@@ -1,9 +1,11 @@
 """What a sweep over a log's records collects: chunks, their index entries, and what is wrong."""
 
+import numpy as np
 from attrs import Factory, define, field, frozen
+from numpy.typing import NDArray
 
 from hephaes_native.records import Entries
-from hephaes_rpc.engine.logs.index import ChunkEntries, from_index
+from hephaes_rpc.engine.logs.index import ChunkEntries, impossible
 
 MAX_WARNINGS = 100
 
@@ -66,7 +68,19 @@ class Sweep:
         self._pieces, self._malformed, self._open = [], 0, False
         if not was_open or malformed:
             return
-        chunk = self.chunks[-1]
-        entries = from_index(ChunkEntries.join(pieces), chunk.raw_bytes, chunk.times)
-        if chunk.raw_bytes == 0 or (entries is not None and len(entries)):
+        entries = ChunkEntries.join(pieces)
+        if len(entries) or self.chunks[-1].raw_bytes == 0:
             self.entries[-1] = entries
+
+    def judge(self) -> None:
+        """Forget index entries that cannot be true, so that their chunks are scanned."""
+        self.close_chunk()
+        if any(entries is not None for entries in self.entries):
+            entries = [entries or ChunkEntries.empty() for entries in self.entries]
+            for i in np.flatnonzero(self._impossible(entries, self.chunks)):
+                again = entries[i].in_runs()
+                self.entries[i] = None if self._impossible([again], [self.chunks[i]])[0] else again
+
+    @staticmethod
+    def _impossible(entries: list[ChunkEntries], chunks: list[Chunk]) -> NDArray[np.bool_]:
+        return impossible(entries, np.array([c.raw_bytes for c in chunks], np.int64), [c.times for c in chunks])
