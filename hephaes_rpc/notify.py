@@ -1,43 +1,177 @@
 """What the server tells its client unasked.
 
 Strategy: every call may come from any thread and never blocks; frames go straight to the writer's queue.  Changes of the
-same noun, workspace and reason within 50 ms become one notification; progress of a job is sent at most ten times a second,
-the latest state wins and the last one is never lost.  Nothing is sent before the client's ``initialized``.
+same noun, workspace and reason within 50 ms become one notification; progress of a job is sent at most ten times a
+second, the latest state wins and the last one is never lost.  Nothing is sent before the client's ``initialized``.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from hephaes_rpc.serde import unstructure
+from attrs import frozen
+
+from hephaes_rpc.registry import sends
+from hephaes_rpc.serde import encode, unstructure
 
 Noun = Literal["assets", "outputs", "conversionConfigs", "tags", "workspaces", "drafts"]
 Reason = Literal["created", "updated", "deleted", "refreshed"]
-Send = Callable[[str, Any, str | None], None]
+SendFrame = Callable[[bytes, str | None], None]
 
 COALESCE_S = 0.05
 PROGRESS_INTERVAL_S = 0.1
 
 
-class Notifier:
-    """Sends notifications; see the module's strategy."""
+@frozen
+class Change:
+    """Params of every ``*/didChange`` of a list."""
 
-    def notify(self, method: str, params: Any) -> None:
+    workspace_id: str | None
+    ids: list[str] | None
+    reason: Reason
+
+
+@frozen
+class WorkDoneBegin:
+    """First value of a work-done token."""
+
+    title: str
+    kind: Literal["begin"] = "begin"
+    cancellable: bool = True
+    percentage: int = 0
+
+
+@frozen
+class WorkDoneReport:
+    """How far the work is."""
+
+    message: str | None
+    percentage: int | None
+    kind: Literal["report"] = "report"
+
+
+@frozen
+class WorkDoneEnd:
+    """Last value of a work-done token."""
+
+    message: str | None
+    kind: Literal["end"] = "end"
+
+
+@frozen
+class WorkDoneProgress:
+    """Params of ``$/progress``."""
+
+    token: str | int
+    value: WorkDoneBegin | WorkDoneReport | WorkDoneEnd
+
+
+for _noun in ("assets", "outputs", "conversionConfigs", "tags", "workspaces"):
+    sends(f"{_noun}/didChange", Change, f"Something in the list of {_noun} has changed; ids null means reload all.")
+sends("$/progress", WorkDoneProgress, "Progress of a request that carried workDoneToken.")
+
+
+class Notifier:
+    """Sends notifications; see the module's strategy.
+
+    Args:
+        loop: Where held-back notifications are timed.
+        send: Queues one encoded message; one with the same key that still waits is replaced.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, send: SendFrame) -> None:
+        self._loop = loop
+        self._send = send
+        self._lock = threading.Lock()
+        self._changes: dict[tuple[str, str | None, str], dict[str, None] | None] = {}
+        self._progress: dict[str, Any] = {}
+        self._progress_at: dict[str, float] = {}
+        self._open = False
+
+    def open(self) -> None:
+        """The client has said ``initialized``."""
+        self._open = True
+
+    def notify(self, method: str, params: Any, key: str | None = None) -> None:
         """Send ``params`` (an attrs object or JSON values) at once."""
+        if self._open:
+            self._send(encode({"jsonrpc": "2.0", "method": method, "params": unstructure(params)}), key)
 
     def changed(self, noun: Noun, workspace_id: str | None, ids: Iterable[str] | None, reason: Reason) -> None:
         """``<noun>/didChange`` after a commit, coalesced; ``ids=None`` means reload all."""
+        change = (noun, workspace_id, reason)
+        with self._lock:
+            first = not self._changes
+            known = self._changes.get(change, {})
+            self._changes[change] = None if known is None or ids is None else known | dict.fromkeys(ids)
+        if first:
+            self._later(COALESCE_S, self._flush_changes)
+
+    def _flush_changes(self) -> None:
+        with self._lock:
+            changes, self._changes = self._changes, {}
+        for (noun, workspace_id, reason), ids in changes.items():
+            self.notify(f"{noun}/didChange", {"workspace_id": workspace_id, "ids": ids and list(ids), "reason": reason})
 
     def job_changed(self, job: Any) -> None:
         """``jobs/didChange`` with the job object, at once, after the progress of that job that is still held back."""
+        self._flush_progress(job.id)
+        self.notify("jobs/didChange", {"job": job})
 
     def job_progress(self, progress: Any) -> None:
         """``jobs/progress``; ``progress`` has ``job_id`` and ``percentage`` (100 is always sent, at once)."""
+        job_id = progress.job_id
+        with self._lock:
+            held = job_id in self._progress
+            self._progress[job_id] = progress
+            wait_s = self._progress_at.get(job_id, 0.0) + PROGRESS_INTERVAL_S - time.monotonic()
+        if wait_s <= 0 or progress.percentage == 100:
+            self._flush_progress(job_id)
+        elif not held:
+            self._later(wait_s, self._flush_progress, job_id)
+
+    def _flush_progress(self, job_id: str) -> None:
+        with self._lock:
+            progress = self._progress.pop(job_id, None)
+            if progress is None:
+                return
+            now = time.monotonic()
+            if len(self._progress_at) > 1000:
+                self._progress_at = {job: at for job, at in self._progress_at.items() if now - at < 1}
+            self._progress_at[job_id] = now
+        self.notify("jobs/progress", progress, key=f"jobs/progress {job_id}" if progress.percentage != 100 else None)
+
+    def _later(self, delay_s: float, call: Callable[..., None], *args: Any) -> None:
+        self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, call, *args)
 
 
 class WorkDone:
     """``$/progress`` begin, report and end for one request; silent when ``token`` is None."""
 
+    def __init__(self, notifier: Notifier, token: str | int | None) -> None:
+        self._notifier = notifier
+        self._token = token
+        self._reported_at = 0.0
+
+    def begin(self, title: str) -> None:
+        """The work starts; sent for the handler."""
+        self._value(WorkDoneBegin(title))
+
     def report(self, message: str | None = None, percentage: float | None = None) -> None:
         """Say how far the work is; at most ten a second are sent.  Callable from any thread."""
+        now = time.monotonic()
+        if self._token is None or now - self._reported_at < PROGRESS_INTERVAL_S:
+            return
+        self._reported_at = now
+        whole = None if percentage is None else max(0, min(100, int(percentage)))
+        self._value(WorkDoneReport(message, whole), key=f"$/progress {self._token!r}")
+
+    def end(self, message: str | None = None) -> None:
+        """The work has ended, however; sent for the handler."""
+        self._value(WorkDoneEnd(message))
+
+    def _value(self, value: WorkDoneBegin | WorkDoneReport | WorkDoneEnd, key: str | None = None) -> None:
+        if self._token is not None:
+            self._notifier.notify("$/progress", WorkDoneProgress(self._token, value), key)
