@@ -1,0 +1,34 @@
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from _typeshed import ReadableBuffer
+
+CRC_IN_HARDWARE: Final[bool]
+
+class Bits(NamedTuple):
+    buffer: ReadableBuffer
+    offset: int = 0
+
+class Column(NamedTuple):
+    key: bytes
+    source: str
+    values: ReadableBuffer
+    per_row: int = 1
+    rows: ReadableBuffer | None = None
+    slices: ReadableBuffer | None = None
+    bit_offset: int = 0
+    valid: Bits | None = None
+    present: Bits | None = None
+
+class ExampleEncoder:
+    def __init__(self, n_rows: int, columns: Iterable[Column]) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def altered(self) -> list[int]: ...
+    def encode(self, start: int = 0, max_bytes: int = 0) -> tuple[memoryview, int]: ...
+
+def encode_examples(n_rows: int, columns: Iterable[Column]) -> memoryview: ...
+def crc32c(data: ReadableBuffer, value: int = 0) -> int: ...
+def crc32c_portable(data: ReadableBuffer, value: int = 0) -> int: ...
+def masked_crc32c(data: ReadableBuffer) -> int: ...
