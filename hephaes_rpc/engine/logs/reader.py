@@ -309,17 +309,24 @@ class LogReader(ABC):
         return use
 
     def _streams(self) -> tuple[Stream, ...]:
-        """Connections with equal topic, type, definition and encodings make one stream."""
+        """Connections with equal topic, type, definition (but for comments) and encodings make one stream."""
         counts = self._index.counts()
-        groups: dict[tuple[str, str, bytes, str, str], list[Connection]] = {}
+        groups: dict[tuple[str, str, str, str, bytes], list[Connection]] = {}
         for id_ in sorted(self._connections):
             c = evolve(self._connections[id_], message_count=counts.get(id_, 0))
-            groups.setdefault((c.topic, c.type_name, c.schema, c.encoding, c.schema_encoding), []).append(c)
+            schema = _without_comments(c.schema) if c.schema_encoding in ("ros1msg", "ros2msg") else c.schema
+            groups.setdefault((c.topic, c.type_name, c.encoding, c.schema_encoding, schema), []).append(c)
         streams = []
         for key in sorted(groups):
             ros, unsupported = self._stream_of(groups[key][0])
             streams.append(Stream(key[0], key[1], tuple(groups[key]), ros, unsupported))
         return tuple(streams)
+
+
+def _without_comments(definition: bytes) -> bytes:
+    """A message definition without comments and blank lines; a line with a default or constant stays as it is."""
+    lines = (line if b"=" in line.partition(b"#")[0] else line.partition(b"#")[0] for line in definition.splitlines())
+    return b"\n".join(line.strip() for line in lines if line.strip())
 
 
 def message_type(name: str) -> str:
