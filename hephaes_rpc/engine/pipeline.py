@@ -71,7 +71,8 @@ class ConvertResult:
     """Outputs in the order they were published (datasets, sidecars, reports, manifests) and what was counted.
 
     Args:
-        counts: ``rows``, ``messages`` (of the mapped topics), ``decoded``, ``decode_failures``, ``collisions``, ``out_of_order``.
+        counts: ``rows``, ``messages`` (of the mapped topics), ``decoded``, ``decode_failures``, ``collisions``,
+            ``out_of_order``.
     """
 
     outputs: tuple[OutputFile, ...]

@@ -86,7 +86,7 @@ class ConversionSpec:
 
     Args:
         mapping: Field -> topics in priority order, the first one present in the log is used (``plan.selectors`` says
-            how a topic with several types is named); None takes every decodable topic of the log (``plan.auto_mapping``).
+            how a topic with several types is named); None takes every decodable topic (``plan.auto_mapping``).
         resample: None keeps the messages' own times.
     """
 
@@ -101,7 +101,8 @@ def check_spec(spec: ConversionSpec) -> None:
     output = spec.output
     if output.layout == "topics" and spec.resample is not None:
         raise SpecError(
-            "output.layout 'topics' keeps every message and cannot be resampled; leave out resample or use layout 'wide'"
+            "output.layout 'topics' keeps every message and cannot be resampled; "
+            "leave out resample or use layout 'wide'"
         )
     if isinstance(output, TFRecordOutput) and output.layout == "topics" and output.absent_keys == "omit":
         raise SpecError("output.absent_keys 'omit' has no effect with layout 'topics', where no key is ever absent")
