@@ -32,7 +32,7 @@ def read(log: LogReader) -> Iterator[Message]:
     slots = log.slots(streams)
     index = log.index(slots)
     times: list[list[int]] = [[] for _ in streams]
-    for i in range(len(log.chunks)):
+    for i in np.unique(index.chunk).tolist():
         data, walk = log.messages(i, slots)
         for k, stream in enumerate(streams):
             for time, offset, length in zip(*(a.tolist() for a in walk.slot(k)), strict=True):

@@ -181,7 +181,7 @@ class McapReader(LogReader):
             name = ahead[at - name_bytes : at].decode()
             (stored_bytes,) = _LENGTH.unpack_from(ahead, at)
             data_position = place.position + at + _LENGTH.size
-            if name_bytes > MAX_NAME_BYTES or stored_bytes > place.end - data_position:
+            if name_bytes > MAX_NAME_BYTES or stored_bytes > place.end - data_position or raw_bytes >> 63:
                 raise ValueError
         except (struct.error, ValueError):
             self._found.warn(

@@ -118,7 +118,7 @@ class LogReader(ABC):
         return _walk(type(self)._native_walk(data, slots))
 
     def messages(self, i: int, slots: Int32s) -> tuple[bytes | memoryview, Walk]:
-        """``read_chunk`` and ``walk``; raises StaleIndexError when the index said otherwise."""
+        """``read_chunk`` and ``walk`` of a chunk that the index names; StaleIndexError where it holds something else."""
         data = self.read_chunk(i)
         native = type(self)._native_walk(data, slots)
         self._define(data, native.definitions)
@@ -216,7 +216,7 @@ class LogReader(ABC):
             self._scan(range(len(self._found.chunks)))
             self._index = self._build_index()
             self._report_claims(claims)
-        if self._found.lossy and not self._connections:
+        if self._found.lossy and not len(self._index.time):
             text = f"{self._file.path} holds nothing that can be read: {self._found.warnings[0]}"
             raise LogError("bad_input", text, path=self._file.path)
         self._summarize()
