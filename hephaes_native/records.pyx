@@ -1,10 +1,10 @@
 """Native walk of record bytes: MCAP data sections and chunks, ROS1 bag files and chunks.
 
-Strategy: one cursor function per container steps from record to record and says what it found; everything else is written
-once against it.  A walk passes twice over the same bytes, once to count and once to fill arrays of exactly that size, so
-nothing grows and no hostile count is ever allocated for: an array is as long as records were really seen.  Every length
-is compared with the bytes left before it is used, in unsigned 64-bit arithmetic that cannot wrap.  The record that stops
-a walk is not part of its result; ``stop`` is its first byte, ``status`` the reason.
+Strategy: one cursor function per container steps from record to record and says what it found; everything else is
+written once against it.  A walk passes twice over the same bytes, once to count and once to fill arrays of exactly that
+size, so nothing grows and no hostile count is ever allocated for: an array is as long as records were really seen.
+Every length is compared with the bytes left before it is used, in unsigned 64-bit arithmetic that cannot wrap.  The
+record that stops a walk is not part of its result; ``stop`` is its first byte, ``status`` the reason.
 
 Formats: https://mcap.dev/spec, http://wiki.ros.org/Bags/Format/2.0.
 """

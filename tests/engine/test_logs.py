@@ -369,3 +369,18 @@ def test_factory_messages_have_definitions_that_parse(tmp_path, name):
     ):
         with open_log(path) as log:
             assert [s.undecodable for s in log.summary.streams] == [None]
+
+
+def test_progress_is_told_and_may_end_the_work(tmp_path):
+    path = write_mcap(tmp_path / "a.mcap", samples(200), message_index=False)
+    told: list[tuple[int, int]] = []
+    with open_log(path, lambda done, total: told.append((done, total))):
+        pass
+    assert {total for _, total in told} == {path.stat().st_size}
+    assert all(0 <= done <= total for done, total in told)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_log(path, stop)

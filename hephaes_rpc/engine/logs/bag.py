@@ -14,7 +14,7 @@ from attrs import frozen
 from hephaes_native import records
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
-from hephaes_rpc.engine.logs.reader import FOREIGN, INVALID_OPCODE, TRUNCATED, LogReader, message_type
+from hephaes_rpc.engine.logs.reader import FOREIGN, INVALID_OPCODE, TRUNCATED, LogReader, Progress, message_type
 from hephaes_rpc.engine.logs.sweep import Chunk
 from hephaes_rpc.engine.logs.types import Connection
 from hephaes_rpc.errors import LogError
@@ -23,7 +23,7 @@ MAGIC: Final = b"#ROSBAG V2.0\n"
 BAG_HEADER, INDEX, CHUNK, CHUNK_INFO, CONNECTION = 3, 4, 5, 6, 7
 LEAST_WINDOW: Final = 4 << 10
 MAX_HEADER_BYTES: Final = 1 << 20
-MAX_CONNECTION_ID: Final = 1 << 20
+MAX_CONNECTION_ID: Final = (1 << 16) - 1
 
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
@@ -72,12 +72,12 @@ class BagReader(LogReader):
     _native_walk: ClassVar = staticmethod(records.walk_bag)
     _native_scan: ClassVar = staticmethod(records.scan_bag)
 
-    def __init__(self, file: LogFile) -> None:
+    def __init__(self, file: LogFile, progress: Progress) -> None:
         """Index ``file``."""
         self._infos: list[_ChunkInfo] = []
         self._seen: set[bytes] = set()
         self._index_position = 0
-        super().__init__(file)
+        super().__init__(file, progress)
 
     # The records of the file ------------------------------------------------------------------------------------------
 
@@ -110,6 +110,7 @@ class BagReader(LogReader):
         behind = start
         window_bytes = LEAST_WINDOW
         while position is not None:
+            self._progress(position, self._file.size)
             window = self._file.read_up_to(position, window_bytes)
             found = records.index_bag(window)
             self._found.add_index(found)

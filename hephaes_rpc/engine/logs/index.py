@@ -105,6 +105,10 @@ class MessageIndex:
         np.add.at(counts, inverse, np.diff(self.run_start))
         return dict(zip(ids.tolist(), counts.tolist(), strict=True))
 
+    def chunk_size(self, i: int) -> int:
+        """Messages in chunk ``i``."""
+        return int(self.run_start[self.chunk_run[i + 1]] - self.run_start[self.chunk_run[i]])
+
     def chunk_counts(self, i: int) -> dict[int, int]:
         """Messages of each connection that has any in chunk ``i``."""
         first, last = int(self.chunk_run[i]), int(self.chunk_run[i + 1])

@@ -26,10 +26,11 @@ from hephaes_rpc.engine.logs.reader import (
     TIME_RANGE,
     TRUNCATED,
     LogReader,
+    Progress,
     message_type,
 )
 from hephaes_rpc.engine.logs.sweep import Chunk
-from hephaes_rpc.engine.logs.types import Connection
+from hephaes_rpc.engine.logs.types import IDL_ENCODINGS, Connection
 from hephaes_rpc.errors import LogError
 
 MAGIC: Final = b"\x89MCAP0\r\n"
@@ -89,7 +90,7 @@ class McapReader(LogReader):
     _native_walk: ClassVar = staticmethod(records.walk_mcap)
     _native_scan: ClassVar = staticmethod(records.scan_mcap)
 
-    def __init__(self, file: LogFile) -> None:
+    def __init__(self, file: LogFile, progress: Progress) -> None:
         """Index ``file``."""
         self._schemas: dict[int, Schema] = {}
         self._channels: dict[int, Channel] = {}
@@ -97,7 +98,7 @@ class McapReader(LogReader):
         self._seen: set[bytes] = set()
         self._summary = _Summary()
         self._tail_read = False
-        super().__init__(file)
+        super().__init__(file, progress)
 
     # The data section -------------------------------------------------------------------------------------------------
 
@@ -130,6 +131,7 @@ class McapReader(LogReader):
         behind = start
         window_bytes = LEAST_WINDOW
         while position is not None:
+            self._progress(position, self._file.size)
             window = self._file.read_up_to(position, window_bytes)
             found = records.index_mcap(window)
             self._found.add_index(found)
@@ -374,7 +376,7 @@ class McapReader(LogReader):
 
     def _stream_of(self, connection: Connection) -> tuple[Literal[1, 2], str | None]:
         encoding, schema_encoding = connection.encoding, connection.schema_encoding
-        if (encoding, schema_encoding) == ("cdr", "ros2msg"):
+        if encoding == "cdr" and schema_encoding in ("ros2msg", *IDL_ENCODINGS):
             return 2, None
         if (encoding, schema_encoding) == ("ros1", "ros1msg"):
             return 1, None

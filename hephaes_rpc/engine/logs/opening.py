@@ -4,7 +4,7 @@ from os import PathLike
 
 from hephaes_rpc.engine.logs import bag, mcap
 from hephaes_rpc.engine.logs.file import LogFile
-from hephaes_rpc.engine.logs.reader import LogReader
+from hephaes_rpc.engine.logs.reader import LogReader, Progress
 from hephaes_rpc.errors import LogError
 
 OTHER_FORMATS = (
@@ -20,8 +20,16 @@ OTHER_FORMATS = (
 )
 
 
-def open_log(path: str | PathLike[str]) -> LogReader:
+def _no_progress(done: int, total: int) -> None:
+    del done, total
+
+
+def open_log(path: str | PathLike[str], progress: Progress = _no_progress) -> LogReader:
     """Open a log by its content and index it.
+
+    Args:
+        progress: Called with bytes done and bytes in all while the file is swept, and again from the start where chunks
+            have to be scanned; what it raises ends the work.
 
     Raises:
         LogError: ``bad_input`` or ``unsupported``; the message says what the file is instead, or where it is damaged.
@@ -31,9 +39,9 @@ def open_log(path: str | PathLike[str]) -> LogReader:
     try:
         head = file.read_up_to(0, 32)
         if head.startswith(mcap.MAGIC):
-            return mcap.McapReader(file)
+            return mcap.McapReader(file, progress)
         if head.startswith(bag.MAGIC):
-            return bag.BagReader(file)
+            return bag.BagReader(file, progress)
         raise _not_a_log(file.path, head)
     except BaseException:
         file.close()

@@ -10,7 +10,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from attrs import evolve
@@ -35,6 +35,9 @@ from hephaes_rpc.errors import LogError
 OK, TRUNCATED, INVALID_OPCODE, SHORT_RECORD, TIME_RANGE, FOREIGN = range(6)
 
 
+Progress: TypeAlias = Callable[[int, int], None]
+
+
 class StaleIndexError(LogError):
     """A chunk does not hold what the log's index says; ``LogReader.rescan`` and start again."""
 
@@ -49,9 +52,10 @@ class LogReader(ABC):
     _native_walk: ClassVar[Callable[..., records.Walk]]
     _native_scan: ClassVar[Callable[..., records.Entries]]
 
-    def __init__(self, file: LogFile) -> None:
+    def __init__(self, file: LogFile, progress: Progress) -> None:
         """Index ``file``, which the reader owns once that succeeded."""
         self._file = file
+        self._progress = progress
         self._found = Sweep()
         self._connections: dict[int, Connection] = {}
         self._scanned: set[int] = set()
@@ -118,13 +122,14 @@ class LogReader(ABC):
         return _walk(type(self)._native_walk(data, slots))
 
     def messages(self, i: int, slots: Int32s) -> tuple[bytes | memoryview, Walk]:
-        """``read_chunk`` and ``walk`` of a chunk that the index names; StaleIndexError where it holds something else."""
+        """``read_chunk`` and ``walk`` of a chunk that ``index`` names; StaleIndexError where its content differs."""
         data = self.read_chunk(i)
         native = type(self)._native_walk(data, slots)
         self._define(data, native.definitions)
         walk, expected = _walk(native), self._index.select_chunk(i, slots)
         if (
             (native.status != OK and i not in self._cut)
+            or (native.messages != self._index.chunk_size(i) and i not in self._scanned)
             or not np.array_equal(walk.bounds, expected.bounds)
             or not np.array_equal(walk.log_time, expected.time)
         ):
@@ -133,7 +138,7 @@ class LogReader(ABC):
         return data, walk
 
     def rescan(self) -> None:
-        """Rebuild ``summary``, ``chunks`` and the index from the content of every chunk."""
+        """Rebuild ``summary``, ``chunks`` and the index from the content of every chunk, telling ``progress``."""
         self._scan(range(len(self._found.chunks)))
         self._settle()
 
@@ -185,6 +190,7 @@ class LogReader(ABC):
                 self._found.entries[i] = self._scan_chunk(i)
 
     def _scan_chunk(self, i: int) -> ChunkEntries:
+        self._progress(self._found.chunks[i].position, self._file.size)
         try:
             data = self._chunk_data(i, self._where(i))
         except LogError as error:

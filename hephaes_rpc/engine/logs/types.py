@@ -8,9 +8,11 @@ import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
+from hephaes_rpc.engine.idl import parse_idl
 from hephaes_rpc.engine.msgdef import Definition, parse_definition
 from hephaes_rpc.errors import LogError
 
+IDL_ENCODINGS = frozenset(("ros2idl", "omgidl"))
 Int64s: TypeAlias = NDArray[np.int64]
 Int32s: TypeAlias = NDArray[np.int32]
 
@@ -74,7 +76,10 @@ class Stream:
         """The parsed definition; raises LogError where ``undecodable`` is not None."""
         if self.unsupported:
             raise LogError("unsupported", f"{self.topic}: {self.unsupported}", topic=self.topic)
-        return parse_definition(self.type_name, self.connections[0].definition, self.ros)
+        connection = self.connections[0]
+        if connection.schema_encoding in IDL_ENCODINGS:
+            return parse_idl(self.type_name, connection.definition)
+        return parse_definition(self.type_name, connection.definition, self.ros)
 
     @cached_property
     def undecodable(self) -> str | None:
