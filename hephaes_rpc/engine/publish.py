@@ -1,0 +1,132 @@
+"""Files appear under their final name complete or not at all.
+
+Strategy: every file is written to a hidden sibling ``.{name}.{tag}.tmp``.  ``commit`` syncs all siblings, renames them
+in the order they were opened (manifests come last), and syncs the folder.  A sibling still there when the publication
+is left is removed; so is every file already renamed when a later rename fails and the file replaced none.
+"""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from hephaes_rpc.errors import HephaesError
+
+MAX_NAME_BYTES = 255
+_KINDS = {
+    errno.ENOSPC: "disk_full",
+    errno.EDQUOT: "disk_full",
+    errno.EFBIG: "disk_full",
+    errno.EACCES: "permission",
+    errno.EPERM: "permission",
+    errno.EROFS: "permission",
+}
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a HephaesError that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(error, folder) from error
+
+
+def output_error(error: OSError, folder: Path) -> HephaesError:
+    """What a failed write into ``folder`` is called."""
+    kind = _KINDS.get(error.errno or 0, "io_error")
+    what = os.strerror(error.errno) if error.errno else str(error)
+    if kind == "disk_full":
+        return HephaesError(kind, f"{folder}: {what}{_free(folder)}", path=str(folder))
+    return HephaesError(kind, f"{folder}: cannot write: {what}", path=str(folder))
+
+
+def _free(folder: Path) -> str:
+    try:
+        usage = os.statvfs(folder)
+    except OSError:
+        return ""
+    return f" ({usage.f_bavail * usage.f_frsize} bytes are free)"
+
+
+class Publication:
+    """The outputs of one conversion, all or none; a context manager."""
+
+    def __init__(self, folder: Path, tag: str, *, overwrite: bool) -> None:
+        """Make ``folder``; ``tag`` marks the temporary files."""
+        self.folder = folder
+        self._tag = tag
+        self._overwrite = overwrite
+        self._names: list[str] = []
+        with writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "not writable")
+
+    def claim(self, name: str) -> Path:
+        """Where to write the file that will be called ``name``."""
+        temporary = self._temporary(name)
+        if len(os.fsencode(temporary.name)) > MAX_NAME_BYTES:
+            raise HephaesError("invalid_path", f"the file name {name[:80]!r}... is too long", path=name[:80])
+        if name in self._names:
+            raise HephaesError("bug", f"two outputs are called {name!r}")
+        if not self._overwrite and os.path.lexists(self.folder / name):
+            raise HephaesError("output_exists", f"{self.folder / name} is already there", path=str(self.folder / name))
+        self._names.append(name)
+        return temporary
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a whole small file."""
+        with writing_to(self.folder):
+            self.claim(name).write_bytes(content)
+
+    def commit(self) -> None:
+        """Give all files their final names, in the order they were claimed."""
+        with writing_to(self.folder):
+            for name in self._names:
+                _sync(self._temporary(name))
+            self._rename()
+            _sync(self.folder)
+
+    def digest(self, name: str) -> tuple[int, str]:
+        """Size in bytes and SHA-256 (hex) of a file not yet committed."""
+        with writing_to(self.folder), self._temporary(name).open("rb") as file:
+            return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for name in self._names:
+            with suppress(OSError):
+                self._temporary(name).unlink()
+
+    def _temporary(self, name: str) -> Path:
+        return self.folder / f".{name}.{self._tag}.tmp"
+
+    def _rename(self) -> None:
+        fresh: list[Path] = []
+        try:
+            for name in self._names:
+                final = self.folder / name
+                replaces = os.path.lexists(final)
+                self._temporary(name).replace(final)
+                if not replaces:
+                    fresh.append(final)
+        except OSError:
+            for final in fresh:
+                with suppress(OSError):
+                    final.unlink()
+            raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
