@@ -177,7 +177,8 @@ class _Parser:
             else:
                 section = section or _Section(self.root)
                 self.line(section, line, number)
-        self.close(section or _Section(self.root), 0)
+        self.close(section, 0)
+        self.sections.setdefault(self.root, _Section(self.root))
 
     def leading(self, line: str, number: int) -> _Section:
         """The section of a heading that stands before the root definition."""
@@ -204,7 +205,7 @@ class _Parser:
     def close(self, section: _Section | None, number: int) -> None:
         """Keep a finished section; a repeated one must say the same."""
         if section is None:
-            section = _Section(self.root)
+            return
         known = self.sections.setdefault(section.name, section)
         if (known.fields, known.constants) != (section.fields, section.constants):
             raise self.error(f"{section.name} is defined twice, differently", number)

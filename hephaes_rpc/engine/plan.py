@@ -120,7 +120,11 @@ class Grid:
 
     def times(self, first: int, last: int) -> Int64s:
         """Times of rows [first, last), int64, ns."""
-        return self.start_ns + np.arange(first, last, dtype=np.int64) * self.step_ns
+        return self.at(np.arange(first, last, dtype=np.int64))
+
+    def at(self, rows: Int64s) -> Int64s:
+        """Times of these rows, int64, ns."""
+        return self.start_ns + rows * self.step_ns
 
 
 @frozen(eq=False)
@@ -137,6 +141,10 @@ class Listed:
     def times(self, first: int, last: int) -> Int64s:
         """Times of rows [first, last), int64, ns."""
         return self.row_time[first:last]
+
+    def at(self, rows: Int64s) -> Int64s:
+        """Times of these rows, int64, ns."""
+        return self.row_time[rows]
 
 
 RowTimes = Grid | Listed
