@@ -1,0 +1,274 @@
+"""The nouns, as they travel: frozen attrs classes whose fields are the names on the wire.
+
+Times are aware datetimes in UTC; ``*_ns`` are int64 nanoseconds since the Unix epoch; durations seconds; sizes bytes.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from attrs import field, frozen
+
+WorkspaceStatus = Literal["ready", "missing", "invalid"]
+IndexingStatus = Literal["pending", "indexing", "indexed", "failed"]
+JobType = Literal["index", "convert", "analyze"]
+JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled", "interrupted"]
+Phase = Literal["queued", "index", "analyze", "plan", "decode", "write", "publish"]
+Unit = Literal["bytes", "rows", "messages", "assets"]
+MappingMode = Literal["auto", "custom", "spec", "saved-config"]
+OutputRole = Literal["dataset", "manifest", "report", "sidecar"]
+Availability = Literal["ready", "missing", "invalid"]
+
+FINAL: frozenset[JobStatus] = frozenset(("succeeded", "failed", "cancelled"))
+ACTIVE: frozenset[JobStatus] = frozenset(("queued", "running", "cancelling"))
+
+
+@frozen
+class Workspace:
+    """A registered workspace; ``active_job_count`` is 0 unless it is ready."""
+
+    id: str
+    name: str
+    active_job_count: int
+    root_path: str
+    workspace_dir: str
+    database_path: str
+    created_at: datetime
+    updated_at: datetime
+    last_opened_at: datetime | None
+    status: WorkspaceStatus
+    status_reason: str | None
+
+
+@frozen
+class Tag:
+    """A tag of one workspace."""
+
+    id: str
+    name: str
+    created_at: datetime
+
+
+@frozen
+class Asset:
+    """A registered log; ``file_size`` is that at registration or at the last index."""
+
+    id: str
+    file_path: str
+    file_name: str
+    file_type: str
+    file_size: int
+    registered_time: datetime
+    indexing_status: IndexingStatus
+    last_indexed_time: datetime | None
+
+
+@frozen
+class AssetListItem:
+    """An asset with its tags."""
+
+    id: str
+    file_path: str
+    file_name: str
+    file_type: str
+    file_size: int
+    registered_time: datetime
+    indexing_status: IndexingStatus
+    last_indexed_time: datetime | None
+    tags: list[Tag]
+
+
+@frozen
+class TopicSummary:
+    """One stream of an indexed log; ``rate_hz`` is (messages - 1) / span; ``undecodable`` says why, or null."""
+
+    name: str
+    message_type: str
+    message_count: int
+    rate_hz: float
+    modality: str
+    encoding: str
+    schema_encoding: str
+    start_ns: int | None
+    end_ns: int | None
+    max_gap_ns: int | None
+    out_of_order: int
+    undecodable: str | None
+
+
+@frozen
+class Episode:
+    """The whole log as one episode."""
+
+    episode_id: str
+    label: str
+    duration: float
+
+
+@frozen
+class AssetMetadata:
+    """What indexing found; ``indexing_error`` is the last failure, cleared by success."""
+
+    duration: float | None
+    start_time: datetime | None
+    end_time: datetime | None
+    start_ns: int | None
+    end_ns: int | None
+    message_count: int
+    topic_count: int
+    sensor_types: list[str]
+    topics: list[TopicSummary]
+    default_episode: Episode | None
+    raw_metadata: dict[str, Any]
+    indexing_error: str | None
+
+
+@frozen
+class JobError:
+    """Why a job failed; ``kind`` is one of the closed table of kinds."""
+
+    kind: str
+    message: str
+    hint: str | None = None
+    data: dict[str, Any] = field(factory=dict)
+
+
+@frozen
+class Progress:
+    """How far a job is; ``percentage`` is monotone within an attempt, ``rate`` in units per second."""
+
+    job_id: str
+    status: JobStatus
+    phase: Phase
+    done: int
+    total: int
+    unit: Unit
+    percentage: int
+    rate: float | None
+    eta_s: float | None
+    message: str | None
+
+
+@frozen
+class RepresentationPolicy:
+    """How image payloads and nulls are represented in the outputs of a conversion."""
+
+    policy_version: int
+    output_format: Literal["parquet", "tfrecord"]
+    requested_image_payload_contract: Literal["bytes_v2", "legacy_list_v1"] | None
+    image_payload_contract: Literal["bytes_v2", "legacy_list_v1"] | None
+    payload_encoding: str | None
+    null_encoding: str | None
+    compatibility_markers: list[str]
+    warnings: list[str]
+
+
+@frozen
+class Job:
+    """A unit of background work; a retry is a job of its own that names its predecessor in ``retry_of``."""
+
+    id: str
+    type: JobType
+    status: JobStatus
+    target_asset_ids_json: list[str]
+    config_json: dict[str, Any]
+    representation_policy: RepresentationPolicy | None
+    output_path: str | None
+    error_message: str | None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int
+    max_attempts: int
+    retry_of: str | None
+    progress: Progress | None
+    error: JobError | None
+    signal: str | None
+
+
+@frozen
+class ConversionSummary:
+    """A conversion; its status is that of its job."""
+
+    id: str
+    job_id: str
+    status: JobStatus
+    asset_ids: list[str]
+    config: dict[str, Any]
+    output_path: str
+    error_message: str | None
+    representation_policy: RepresentationPolicy | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@frozen
+class ConversionDetail:
+    """A conversion with its job and the files it has published (absolute paths, sorted)."""
+
+    id: str
+    job_id: str
+    status: JobStatus
+    asset_ids: list[str]
+    config: dict[str, Any]
+    output_path: str
+    error_message: str | None
+    representation_policy: RepresentationPolicy | None
+    created_at: datetime
+    updated_at: datetime
+    output_files: list[str]
+    job: Job
+
+
+@frozen
+class AssetDetail:
+    """An asset with what is known of it; at most ten jobs and conversions, newest first."""
+
+    asset: Asset
+    metadata: AssetMetadata | None
+    tags: list[Tag]
+    related_jobs: list[Job]
+    conversions: list[ConversionSummary]
+
+
+@frozen
+class OutputSummary:
+    """A published file; ``size_bytes`` is 0 while it is missing."""
+
+    id: str
+    conversion_id: str
+    job_id: str
+    asset_ids: list[str]
+    relative_path: str
+    file_name: str
+    format: str
+    role: OutputRole
+    media_type: str | None
+    size_bytes: int
+    availability_status: Availability
+    metadata: dict[str, Any]
+    content_url: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@frozen
+class OutputDetail:
+    """An output with the absolute path of its file."""
+
+    id: str
+    conversion_id: str
+    job_id: str
+    asset_ids: list[str]
+    relative_path: str
+    file_name: str
+    format: str
+    role: OutputRole
+    media_type: str | None
+    size_bytes: int
+    availability_status: Availability
+    metadata: dict[str, Any]
+    content_url: str
+    created_at: datetime
+    updated_at: datetime
+    file_path: str | None
