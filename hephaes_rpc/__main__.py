@@ -1,0 +1,29 @@
+"""Entry of the program.  For ``serve`` and ``worker`` stdin and stdout are claimed before anything else is imported."""
+
+import sys
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    command = sys.argv[1] if len(sys.argv) > 1 else None
+    if command == "worker":
+        from hephaes_rpc import stdio
+
+        wire = stdio.claim()
+        from hephaes_rpc.jobs import worker
+
+        return worker.run(wire)
+    if command == "serve" and not {"-h", "--help"}.intersection(sys.argv):
+        from hephaes_rpc import stdio
+
+        wire = stdio.claim()
+        from hephaes_rpc.cli.serve import serve
+
+        return serve(sys.argv[2:], wire)
+    from hephaes_rpc.cli.commands import run
+
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
