@@ -12,7 +12,7 @@ from hephaes_rpc.errors import LogError
 
 MAX_IDL_CHARS = 256 << 10
 _SEPARATOR = "=" * 80
-_BASES = BASES | ALIASES.keys()
+_BASES = BASES | ALIASES[2].keys()
 # What may hold parentheses without being an expression: strings, comments, annotations.
 _ASIDE = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _ANNOTATION = re.compile(r"@\w+\s*\([^()]*\)")

@@ -24,7 +24,7 @@ FLOATS = frozenset(("float32", "float64"))
 STRINGS = frozenset(("string", "wstring"))
 TIMES = frozenset(("time", "duration"))
 BASES = INTEGERS | FLOATS | STRINGS | TIMES | {"bool"}
-ALIASES = {"byte": "uint8", "char": "uint8"}
+ALIASES: dict["Ros", dict[str, str]] = {1: {"byte": "int8", "char": "uint8"}, 2: {"byte": "uint8", "char": "uint8"}}
 
 Ros = Literal[1, 2]
 Value = bool | int | float | str
@@ -238,7 +238,9 @@ class _Parser:
 
     def type(self, base: str, bound: str | None, array: str | None, number: int) -> FieldType:
         """The type written as ``base<=bound[array]``; a reference is left as written."""
-        base = ALIASES.get(base, base)
+        base = ALIASES[self.ros].get(base, base)
+        if base == "wstring" and self.ros == 1:
+            raise self.error("ROS1 has no type 'wstring'", number)
         if not _NAME.fullmatch(base):
             raise self.error(f"{base[:80]!r} is not a type name", number)
         if bound is not None and base not in STRINGS:

@@ -1,0 +1,56 @@
+"""Payloads to columns: an interpreter of flat decode plans for ROS1 and CDR (XCDR1), both byte orders."""
+
+from array import array
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from typing_extensions import Buffer as ReadableBuffer
+
+STATUS_NAMES: tuple[str, ...]
+
+class Fixed(NamedTuple):
+    column: int
+    width: int
+    count: int = 1
+    form: str = "value"
+
+class Text(NamedTuple):
+    column: int
+    offsets: int
+    wide: bool = False
+    bound: int = -1
+
+class Sequence(NamedTuple):
+    column: int
+    offsets: int
+    width: int
+    bound: int = -1
+    form: str = "value"
+
+class Loop(NamedTuple):
+    offsets: int
+    body: tuple[Item, ...]
+    count: int = -1
+    bound: int = -1
+
+Item = Fixed | Text | Sequence | Loop
+
+class Buffer:
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __len__(self) -> int: ...
+
+class Decoder:
+    """Collects the values of payloads of one message type into columns.
+
+    Args:
+        items: The wire order of the type.
+        offsets_columns: Per column whether it holds int32 offsets (they start with 0) instead of values.
+        cdr: CDR with its encapsulation header, else ROS1.
+    """
+
+    rows: int
+    def __init__(self, items: Iterable[Item], offsets_columns: Iterable[bool], *, cdr: bool) -> None: ...
+    def feed(self, data: ReadableBuffer, offset: ReadableBuffer, length: ReadableBuffer) -> array[int]: ...
+    @property
+    def nbytes(self) -> int: ...
+    def take(self) -> list[tuple[Buffer, int]]: ...
