@@ -4,14 +4,14 @@ from array import array
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from typing_extensions import Buffer as ReadableBuffer
+from _typeshed import ReadableBuffer
 
 STATUS_NAMES: tuple[str, ...]
 
 class Fixed(NamedTuple):
     column: int
     width: int
-    count: int = 1
+    n: int = 1
     form: str = "value"
 
 class Text(NamedTuple):
@@ -30,7 +30,7 @@ class Sequence(NamedTuple):
 class Loop(NamedTuple):
     offsets: int
     body: tuple[Item, ...]
-    count: int = -1
+    n: int = -1
     bound: int = -1
 
 Item = Fixed | Text | Sequence | Loop

@@ -57,7 +57,7 @@ cdef uint8_t _NO_DATA = 0
 
 
 class Fixed(NamedTuple):
-    """``count`` values of ``width`` bytes: a single value or a fixed array.
+    """``n`` values of ``width`` bytes: a single value or a fixed array.
 
     Args:
         column: Where the values go, -1 to skip them.
@@ -67,7 +67,7 @@ class Fixed(NamedTuple):
 
     column: int
     width: int
-    count: int = 1
+    n: int = 1
     form: str = "value"
 
 
@@ -91,11 +91,11 @@ class Sequence(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """``count`` times the items of ``body``, or as often as a count on the wire says (-1), at most ``bound`` times."""
+    """``n`` times the items of ``body``, or as often as a count on the wire says (-1), at most ``bound`` times."""
 
     offsets: int
     body: tuple
-    count: int = -1
+    n: int = -1
     bound: int = -1
 
 
@@ -517,10 +517,10 @@ cdef class Decoder:
         for phase in range(8):
             size[phase] = 0
         for item in items:
-            if item.width not in (0, 1, 2, 4, 8) or item.count < 1 or not -1 <= item.column < self.plan.n_columns:
+            if item.width not in (0, 1, 2, 4, 8) or item.n < 1 or not -1 <= item.column < self.plan.n_columns:
                 raise ValueError(f"{item!r} cannot be decoded")
             op = &self.plan.ops[self.plan.n_ops]
-            op.column, op.width, op.count = item.column, item.width, item.count
+            op.column, op.width, op.count = item.column, item.width, item.n
             op.form = _form(item)
             mask = item.width - 1 if self.cdr and item.width else 0
             for phase in range(8):
@@ -550,7 +550,7 @@ cdef class Decoder:
 
     cdef int64_t add_loop(self, object item) except -1:
         cdef Segment* g = self.add(LOOP, -1, item.offsets)
-        g.count, g.bound = item.count, item.bound
+        g.count, g.bound = item.n, item.bound
         g.least = self.flatten(item.body)
         g.end = self.plan.n_segments
         if g.count < 0:
@@ -670,7 +670,7 @@ cdef Form _form(object item) except *:
         return ONES
     if item.form != "value" or item.width == 0:
         raise ValueError(f"{item!r} cannot be decoded")
-    if item.count > 1:
+    if item.n > 1:
         return BLOCK
     return {1: ONE_BYTE, 2: TWO_BYTES, 4: FOUR_BYTES, 8: EIGHT_BYTES}[item.width]
 

@@ -1,9 +1,9 @@
 """Messages to Arrow: a definition becomes a native decode plan and the tree of arrays that its columns make.
 
-Strategy: one walk over the definition emits, side by side, the items of the wire (``hephaes_native.decode``) and nodes of
-the Arrow type; a node knows its columns and builds its array from their buffers without copying (bitmaps are packed from
-bytes).  Fields that are not selected are walked on the wire and have no column.  A type that occurs several times is
-expanded each time; ``msgdef`` bounds how many leaves that makes.
+Strategy: one walk over the definition emits, side by side, the items of the wire (``hephaes_native.decode``) and nodes
+of the Arrow type; a node knows its columns and builds its array from their buffers without copying (bitmaps are packed
+from bytes).  Fields that are not selected are walked on the wire and have no column.  A type that occurs several times
+is expanded each time; ``msgdef`` bounds how many leaves that makes.
 
 Arrow types: numbers as on the wire; ``time`` and ``duration`` are structs of ``sec`` and ``nanosec``; ``uint8`` arrays,
 fixed or not, are binary; other arrays lists or fixed-size lists; a message without fields is a struct of one bool
@@ -26,6 +26,7 @@ STATUS_NAMES = native.STATUS_NAMES
 MAX_FIXED = 2**31 - 1
 PRESENT = "present"
 
+_BOOL, _BINARY = pa.bool_(), pa.binary()
 _NUMBERS: dict[str, pa.DataType] = {
     "int8": pa.int8(),
     "uint8": pa.uint8(),
@@ -74,7 +75,7 @@ class _Number:
 @frozen(eq=False)
 class _Bool:
     column: int
-    type: pa.DataType = pa.bool_()
+    type: pa.DataType = _BOOL
 
     def build(self, buffers: Buffers, n: int) -> pa.Array:
         bits = np.packbits(np.frombuffer(buffers[self.column], np.uint8, count=n), bitorder="little")
@@ -99,7 +100,7 @@ class _FixedBytes:
 
     column: int
     size: int
-    type: pa.DataType = pa.binary()
+    type: pa.DataType = _BINARY
 
     def build(self, buffers: Buffers, n: int) -> pa.Array:
         if n * self.size > MAX_FIXED:
@@ -260,7 +261,7 @@ class _Compiler:
         if not wanted:
             return [item], None
         if type_.base == "uint8":
-            return [item], _Bytes(pa.binary(), column, offsets)
+            return [item], _Bytes(_BINARY, column, offsets)
         node: Node = _Bool(column) if is_bool else _Number(_NUMBERS[type_.base], column)
         return [item], _List(pa.list_(node.type), offsets, node)
 
@@ -300,14 +301,11 @@ class StreamDecoder:
         except OverflowError as error:
             raise LogError("unsupported", f"{definition.root}: {error}") from error
         self._node = node
-        self._texts = [item.offsets for item in _texts(items) if item.offsets >= 0]
-        self._columns = {item.offsets: item.column for item in _texts(items)}
+        self._texts = [(item.column, item.offsets) for item in _texts(items) if item.offsets >= 0]
         self.arrow_type: pa.StructType = node.type
         self.replaced_strings = 0
 
-    def feed(
-        self, data: bytes | memoryview, offset: NDArray[np.int64], length: NDArray[np.int64]
-    ) -> NDArray[np.uint8]:
+    def feed(self, data: bytes | memoryview, offset: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Decode the payloads of ``length`` bytes at each ``offset`` of ``data``.
 
         Returns:
@@ -327,8 +325,7 @@ class StreamDecoder:
         n = self._native.rows
         found = self._native.take()
         buffers = [pa.py_buffer(buffer) for buffer, _ in found]
-        for offsets in self._texts:
-            column = self._columns[offsets]
+        for column, offsets in self._texts:
             broken = found[column][1] + found[offsets][1]
             if broken:
                 self.replaced_strings += broken
