@@ -1,1 +1,1 @@
-"""The command line.  Every module imports what it needs when it is used, so that ``version`` or ``inspect`` start fast."""
+"""The command line.  Modules import what they need where it is used, so that ``version`` and ``inspect`` start fast."""

@@ -282,6 +282,7 @@ class LogReader(ABC):
             message_count=len(self._index.time),
             compression=self._compression(),
             outcome="part" if self._found.lossy else "whole",
+            gaps=list(self._found.gaps),
             warnings=list(self._found.warnings),
         )
 

@@ -35,20 +35,25 @@ class Sweep:
     chunks: list[Chunk] = Factory(list)
     entries: list[ChunkEntries | None] = Factory(list)
     warnings: list[str] = Factory(list)
-    lossy: bool = False
+    gaps: list[str] = Factory(list)
     _open: bool = field(default=False, init=False)
     _pieces: list[ChunkEntries] = field(factory=list, init=False)
     _malformed: int = field(default=0, init=False)
 
     def warn(self, message: str, *, lost: bool) -> None:
         """Tell something of the log; ``lost``: messages are, or may be, missing because of it."""
-        self.lossy |= lost
-        if message in self.warnings:
-            return
-        if len(self.warnings) < MAX_WARNINGS:
-            self.warnings.append(message)
-        else:
-            self.warnings[-1] = "further warnings are left out"
+        for told in (self.warnings, self.gaps) if lost else (self.warnings,):
+            if message in told:
+                continue
+            if len(told) < MAX_WARNINGS:
+                told.append(message)
+            else:
+                told[-1] = f"further {'gaps' if told is self.gaps else 'warnings'} are left out"
+
+    @property
+    def lossy(self) -> bool:
+        """Whether messages are, or may be, missing."""
+        return bool(self.gaps)
 
     def add_chunk(self, chunk: Chunk, entries: ChunkEntries | None = None) -> None:
         """Add a chunk; without entries it is open for index records."""

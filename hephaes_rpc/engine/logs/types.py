@@ -136,7 +136,8 @@ class LogSummary:
         ros_version: Generation of the messages.
         start_ns, end_ns: Log time of the first and of the last message; None for an empty log.
         compression: By compression name, as the chunks themselves say.
-        outcome: ``part`` when messages are known or feared to be lost; ``warnings`` say which.
+        outcome: ``part`` when messages are known or feared to be lost.
+        gaps: Where they are lost; each is also one of the warnings.
     """
 
     path: str
@@ -151,6 +152,7 @@ class LogSummary:
     message_count: int
     compression: dict[str, CompressionUse]
     outcome: Literal["whole", "part"]
+    gaps: list[str]
     warnings: list[str]
 
 

@@ -1,0 +1,145 @@
+"""What a person sees: printable text, sizes, and one progress bar (plain lines where stderr is no terminal)."""
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+PLAIN_INTERVAL_S = 1.0
+_PREFIXES = ("", "k", "M", "G", "T", "P")
+
+
+def printable(text: str) -> str:
+    """``text`` with everything escaped that could steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def amount(number: float, unit: str) -> str:
+    """``1234567, "bytes"`` as ``1.2 MB``; counts of other units in full."""
+    if unit != "bytes":
+        return f"{number:,.0f} {unit}"
+    power = 0
+    while abs(number) >= 999.5 and power < len(_PREFIXES) - 1:
+        number /= 1000
+        power += 1
+    return f"{number:.0f} B" if power == 0 else f"{number:.1f} {_PREFIXES[power]}B"
+
+
+def seconds(value: float) -> str:
+    """``75`` as ``1:15``, ``4.2`` as ``4.2 s``, ``0.016`` as ``16 ms``."""
+    if value < 1:
+        return f"{1000 * value:.3g} ms"
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+class Pace:
+    """Rate and time left of one phase: what has been done since it began."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._began = 0.0
+        self._first = 0
+
+    def describe(self, phase: str, done: int, total: int, unit: str) -> str:
+        """``1.2 MB of 4.0 MB, 5.1 MB/s, 0.5 s left``."""
+        now = time.monotonic()
+        if phase != self._phase:
+            self._phase, self._began, self._first = phase, now, done
+        text = f"{amount(done, unit)} of {amount(total, unit)}" if total else amount(done, unit)
+        elapsed_s, gained = now - self._began, done - self._first
+        if elapsed_s > 0 and gained > 0:
+            rate = gained / elapsed_s
+            text += f", {amount(rate, unit)}/s"
+            if total > done:
+                text += f", {seconds((total - done) / rate)} left"
+        return text
+
+
+class Display:
+    """Shows how far one piece of work after the other is: at most one plain line a second."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._shown_at = time.monotonic()
+
+    def update(self, name: str, phase: str, done: int, total: int, unit: str) -> None:
+        """Show the state of the work ``name``, if the last line is old enough."""
+        text = self._pace.describe(f"{name} {phase}", done, total, unit)
+        now = time.monotonic()
+        if now - self._shown_at >= PLAIN_INTERVAL_S:
+            self._shown_at = now
+            say(f"{name}: {phase} {100 * done // max(total, 1)} %, {text}")
+
+    def line(self, text: str) -> None:
+        """Print a line that stays."""
+        say(text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Take away what does not stay."""
+
+
+class Bar(Display):
+    """A bar with rate and time left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._progress = self._make()
+        self._task: TaskID | None = None
+
+    @staticmethod
+    def _make() -> "Progress":
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        return Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[pace]}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+        )
+
+    def update(self, name: str, phase: str, done: int, total: int, unit: str) -> None:
+        """Show the state of the work ``name``."""
+        if self._task is None:
+            self._task = self._progress.add_task("", pace="")
+        self._progress.update(
+            self._task,
+            description=printable(f"{name}: {phase}"),
+            completed=done,
+            total=max(total, 1),
+            pace=self._pace.describe(f"{name} {phase}", done, total, unit),
+        )
+
+    def line(self, text: str) -> None:
+        """Print a line that stays."""
+        self._progress.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._progress.stop()
+
+
+def display() -> Display:
+    """The display that fits stderr."""
+    return Bar() if sys.stderr.isatty() else Display()
