@@ -1,0 +1,35 @@
+"""Fixtures of the tests that drive the real sidecar."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.sidecar import Sidecar
+
+SpawnSidecar = Callable[..., Sidecar]
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[SpawnSidecar]:
+    """Starts sidecars (``spawn(data_dir=..., env=..., args=...)``), not yet initialized; all are ended afterwards."""
+    started: list[Sidecar] = []
+
+    def start(data_dir: Path | None = None, **options: Any) -> Sidecar:
+        sidecar = Sidecar(data_dir or tmp_path / "data", **options)
+        started.append(sidecar)
+        return sidecar
+
+    yield start
+    for sidecar in started:
+        sidecar.stop()
+        assert sidecar.stray == b"", "bytes on stdout that are no frame"
+
+
+@pytest.fixture
+def sidecar(spawn: SpawnSidecar) -> Sidecar:
+    """An initialized sidecar with a data folder of its own and no workspace."""
+    running = spawn()
+    running.initialize()
+    return running
