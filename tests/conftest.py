@@ -1,9 +1,12 @@
 """Fixtures every test may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.tensorflow_client import TensorFlow, installed
 
 DATA = Path(__file__).parent / "data"
 
@@ -21,3 +24,12 @@ def shared() -> Path:
 def data() -> Path:
     """Small real logs kept in the project."""
     return DATA
+
+
+@pytest.fixture(scope="session")
+def tensorflow() -> Iterator[TensorFlow]:
+    """TensorFlow in a process of its own."""
+    if not installed():
+        pytest.skip("needs tensorflow (pip install 'hephaes-rpc[tensorflow]')")
+    with TensorFlow() as process:
+        yield process
