@@ -1,0 +1,57 @@
+# make demo   a log of the repository becomes a dataset, through the real sidecar
+# make test   everything, from nothing
+# Needs Python 3.11 or later, a C compiler and make.  PYTHON=python3.12 chooses another interpreter.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NATIVE := $(wildcard hephaes_native/*.pyx hephaes_native/*.pxd hephaes_native/*.h)
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint sanitize native clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m hephaes_rpc demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest hephaes_native.records hephaes_native.decode hephaes_native.flatten
+	$(BIN)/cython-lint --max-line-length 120 hephaes_native
+	$(BIN)/lint-imports
+
+sanitize: $(VENV)/.installed-dev
+	$(BIN)/python tests/sanitize.py
+
+native: $(VENV)/.installed-dev
+	$(BIN)/python build.py
+
+clean:
+	rm -rf build dist $(VENV) hephaes_rpc.egg-info demo-out
+	rm -f hephaes_native/*.c hephaes_native/*.so
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "hephaes-rpc needs Python 3.11 or later; $(PYTHON) is %d.%d. Say make PYTHON=python3.12, for example." % v[:2])'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv module (Debian: apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# An editable install builds the extension beside its sources.
+$(VENV)/.installed: $(VENV)/.made pyproject.toml build.py $(NATIVE)
+	$(PIP) install --editable .
+	@touch $@
+
+# TensorFlow reads the TFRecord outputs back; where it has no wheel those tests are skipped, and said to be.
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) install --editable '.[test]'
+	@$(PIP) install --editable '.[test,tensorflow]' || echo "TensorFlow could not be installed: the tests that read with it are skipped" >&2
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-test
+	$(PIP) install --editable '.[test,dev]'
+	@touch $@
