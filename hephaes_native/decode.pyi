@@ -4,7 +4,9 @@ from array import array
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 from _typeshed import ReadableBuffer
+from numpy.typing import NDArray
 
 STATUS_NAMES: tuple[str, ...]
 
@@ -50,7 +52,7 @@ class Decoder:
 
     rows: int
     def __init__(self, items: Iterable[Item], offsets_columns: Iterable[bool], *, cdr: bool) -> None: ...
-    def feed(self, data: ReadableBuffer, offset: ReadableBuffer, length: ReadableBuffer) -> array[int]: ...
+    def feed(self, data: ReadableBuffer, offset: NDArray[np.int64], length: NDArray[np.int64]) -> array[int]: ...
     @property
     def nbytes(self) -> int: ...
     def take(self) -> list[tuple[Buffer, int]]: ...

@@ -52,6 +52,7 @@ STATUS_NAMES = (
 if sys.byteorder != "little":
     raise ImportError("hephaes_native.decode needs a little-endian machine")
 
+cdef int64_t MOST_BYTES = 1 << 60
 cdef array.array _UINT8 = _array.array("B")
 cdef uint8_t _NO_DATA = 0
 
@@ -493,6 +494,8 @@ cdef class Decoder:
                 least += self.add_loop(item)
             else:
                 raise TypeError(f"{item!r} is not an item of a decode plan")
+            if least > MOST_BYTES:
+                raise OverflowError("the fixed arrays together are larger than any payload")
         if run:
             least += self.add_run(run)
         return least
@@ -555,7 +558,7 @@ cdef class Decoder:
         g.end = self.plan.n_segments
         if g.count < 0:
             return 4
-        if g.least > (1 << 62) // max(g.count, 1):
+        if g.least > MOST_BYTES // max(g.count, 1):
             raise OverflowError("a fixed array is larger than any payload")
         return g.count * g.least
 
