@@ -570,7 +570,7 @@ cdef class Decoder:
         """Decode payloads, ``length`` bytes from each ``offset`` of ``data``; the status of each, uint8."""
         cdef Py_ssize_t n = offset.shape[0], i
         cdef const uint8_t* base = &data[0] if data.shape[0] else &_NO_DATA
-        cdef array.array statuses = array.clone(_UINT8, n, zero=True)
+        cdef array.array statuses = array.clone(_UINT8, n, zero=n > 0)
         cdef uint8_t[::1] status = statuses
         cdef Cursor c
         if length.shape[0] != n:

@@ -297,7 +297,7 @@ cdef class Entries:
 
 
 cdef object zeros(Py_ssize_t n):
-    return array.clone(_INT64, n, zero=True)
+    return array.clone(_INT64, n, zero=n > 0)  # an empty array has no bytes, not even for memset
 
 
 cdef Walk walk(const uint8_t[::1] data, const int32_t[::1] slots, Cursor cursor):
