@@ -1,4 +1,4 @@
-"""Record batches from a log: chunks are read once, only messages that a row takes are decoded, rows leave when complete.
+"""Record batches from a log: chunks are read once, only messages that a row takes are decoded, complete rows leave.
 
 Strategy: the index is exact, so everything is known before the first payload: which messages each stream gives
 (``used``), in which order chunks are read (by the time of the first row that needs one of their messages, which is
@@ -21,7 +21,6 @@ from hephaes_rpc.engine.blend import blend
 from hephaes_rpc.engine.decode import STATUS_NAMES, StreamDecoder
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
 from hephaes_rpc.engine.plan import Int64s, Picks, Table
-from hephaes_rpc.engine.spec import TIMESTAMP
 from hephaes_rpc.engine.spread import row_bytes, spread
 
 FLUSH_BYTES = 16 << 20
@@ -54,9 +53,9 @@ class StreamCounts:
 class Source:
     """One stream: its times from the index, its decoder, the decoded messages that rows still wait for.
 
-    ``times`` are sorted and number the messages; ``used`` (bool per message in file order) is set by the plan.  Arrivals
-    are counted over the used messages; ``_arrival`` gives them by message (None: message k arrives k-th) and ``_least``
-    the least arrival from each message on.
+    ``times`` are sorted and number the messages; ``used`` (bool per message in file order) is set by the plan.
+    Arrivals are counted over the used messages; ``_arrival`` gives them by message (None: message k arrives k-th) and
+    ``_least`` the least arrival from each message on.
     """
 
     def __init__(self, stream: Stream, decoder: StreamDecoder, time: Int64s, chunk: NDArray[np.int32]) -> None:
@@ -203,7 +202,7 @@ class Assembly:
         self._sources = sources
         self._slots = log.slots([source.stream for source in sources])
         self._consumers: list[list[tuple[_Progress, Picks]]] = [[] for _ in sources]
-        needs = [[self._need(task.rows, k, picks) for k, picks in task.rows.picks.items()] for task in tasks]
+        needs = [[self._need(k, picks) for k, picks in task.rows.picks.items()] for task in tasks]
         rank = self._rank([(task.rows, need) for task, found in zip(tasks, needs, strict=True) for need in found])
         for source in sources:
             source.expect(rank)
@@ -212,7 +211,7 @@ class Assembly:
             for k, picks in progress.task.rows.picks.items():
                 self._consumers[k].append((progress, picks))
 
-    def _need(self, rows: Table, k: int, picks: Picks) -> tuple[Int64s, Int64s]:
+    def _need(self, k: int, picks: Picks) -> tuple[Int64s, Int64s]:
         """Mark the messages of a source that a table uses; chunks that hold them and the first row that needs each."""
         source = self._sources[k]
         messages, first_row = picks.uses()

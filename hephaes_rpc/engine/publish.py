@@ -8,7 +8,7 @@ is left is removed; so is every file already renamed when a later rename fails a
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -67,17 +67,24 @@ class Publication:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "not writable")
 
+    def expect(self, names: Iterable[str]) -> None:
+        """Refuse now what ``claim`` would refuse of these names later."""
+        for name in names:
+            if len(os.fsencode(self._temporary(name).name)) > MAX_NAME_BYTES:
+                raise HephaesError("invalid_path", f"the file name {name[:80]!r}... is too long", path=name[:80])
+            final = self.folder / name
+            if final.is_dir() and not final.is_symlink():
+                raise HephaesError("output_exists", f"{final} is a folder", path=str(final))
+            if not self._overwrite and os.path.lexists(final):
+                raise HephaesError("output_exists", f"{final} is already there", path=str(final))
+
     def claim(self, name: str) -> Path:
         """Where to write the file that will be called ``name``."""
-        temporary = self._temporary(name)
-        if len(os.fsencode(temporary.name)) > MAX_NAME_BYTES:
-            raise HephaesError("invalid_path", f"the file name {name[:80]!r}... is too long", path=name[:80])
+        self.expect([name])
         if name in self._names:
             raise HephaesError("bug", f"two outputs are called {name!r}")
-        if not self._overwrite and os.path.lexists(self.folder / name):
-            raise HephaesError("output_exists", f"{self.folder / name} is already there", path=str(self.folder / name))
         self._names.append(name)
-        return temporary
+        return self._temporary(name)
 
     def put(self, name: str, content: bytes) -> None:
         """Write a whole small file."""

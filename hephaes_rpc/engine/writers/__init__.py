@@ -11,6 +11,8 @@ from hephaes_rpc.engine.spec import Output, ParquetOutput
 if TYPE_CHECKING:
     import pyarrow as pa
 
+FEATURES_SUFFIX = ".features.json"
+
 
 @frozen
 class WriterResult:

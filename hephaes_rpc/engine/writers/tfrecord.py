@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from hephaes_native.flatten import Bits, Column, ExampleEncoder
 from hephaes_rpc.engine.spec import TIMESTAMP, TFRecordOutput
-from hephaes_rpc.engine.writers import WriterResult
+from hephaes_rpc.engine.writers import FEATURES_SUFFIX, WriterResult
 from hephaes_rpc.errors import SpecError
 
 PIECE_BYTES = 4 << 20
@@ -358,7 +358,7 @@ class TFRecordFile:
             if altered:
                 counts[feature.path[0]][feature.counted] += altered
         plain = {name: dict(found) for name, found in counts.items()}
-        return WriterResult(self._rows, plain, {".features.json": self._features_file()})
+        return WriterResult(self._rows, plain, {FEATURES_SUFFIX: self._features_file()})
 
     def abandon(self) -> None:
         """Close the file as it is."""
