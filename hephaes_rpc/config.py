@@ -1,8 +1,8 @@
 """The configuration: read once, from the command line, ``initializationOptions``, the environment, in that order.
 
 The environment keeps the names of the REST backend.  Local data lies in ``HEPHAES_BACKEND_DATA_DIR``; without it in
-``~/.hephaes/backend`` when the desktop shell started us (``HEPHAES_DESKTOP_MODE``), else in the platform's folder for user
-data.  Blank variables count as unset, ``~`` is expanded.
+``~/.hephaes/backend`` when the desktop shell started us (``HEPHAES_DESKTOP_MODE``), else in the platform's folder for
+user data.  Blank variables count as unset, ``~`` is expanded.
 """
 
 import os

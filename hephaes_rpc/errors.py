@@ -87,7 +87,7 @@ class HephaesError(Exception):
 
 
 class ParamsError(HephaesError):
-    """The params break the method's shape: fix the params.  ``errors``: all of them, with path, message, expected, got."""
+    """The params break the method's shape: fix them.  ``errors``: every error, with path, message, expected, got."""
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
         self.errors = errors

@@ -1,11 +1,13 @@
 """What the server tells its client unasked.
 
-Strategy: every call may come from any thread and never blocks; frames go straight to the writer's queue.  Changes of the
-same noun, workspace and reason within 50 ms become one notification; progress of a job is sent at most ten times a
+Strategy: every call may come from any thread and never blocks; frames go straight to the writer's queue.  Changes of
+the same noun, workspace and reason within 50 ms become one notification; progress of a job is sent at most ten times a
 second, the latest state wins and the last one is never lost.  Nothing is sent before the client's ``initialized``.
 """
 
 import asyncio
+import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +20,7 @@ from hephaes_rpc.serde import encode, unstructure
 
 Noun = Literal["assets", "outputs", "conversionConfigs", "tags", "workspaces", "drafts"]
 Reason = Literal["created", "updated", "deleted", "refreshed"]
+Trace = Literal["off", "messages", "verbose"]
 SendFrame = Callable[[bytes, str | None], None]
 
 COALESCE_S = 0.05
@@ -68,9 +71,29 @@ class WorkDoneProgress:
     value: WorkDoneBegin | WorkDoneReport | WorkDoneEnd
 
 
+@frozen
+class LogMessage:
+    """Params of ``window/logMessage``; ``type`` is 1 for errors, 2 for warnings, 3 for information."""
+
+    type: Literal[1, 2, 3]
+    message: str
+
+
+@frozen
+class LogTrace:
+    """Params of ``$/logTrace``."""
+
+    message: str
+    verbose: str | None
+
+
 for _noun in ("assets", "outputs", "conversionConfigs", "tags", "workspaces"):
     sends(f"{_noun}/didChange", Change, f"Something in the list of {_noun} has changed; ids null means reload all.")
 sends("$/progress", WorkDoneProgress, "Progress of a request that carried workDoneToken.")
+sends("window/logMessage", LogMessage, "A warning or an error that went to the log.")
+sends("$/logTrace", LogTrace, "A request has been answered; sent while $/setTrace asks for it.")
+
+_tokens = itertools.count()
 
 
 class Notifier:
@@ -79,13 +102,17 @@ class Notifier:
     Args:
         loop: Where held-back notifications are timed.
         send: Queues one encoded message; one with the same key that still waits is replaced.
+
+    Attributes:
+        trace: How much ``log_trace`` tells.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, send: SendFrame) -> None:
         self._loop = loop
         self._send = send
-        self._lock = threading.Lock()
-        self._changes: dict[tuple[str, str | None, str], dict[str, None] | None] = {}
+        self._lock = threading.RLock()  # held while sending too: what is newer is also sent later
+        self.trace: Trace = "off"
+        self._changes: dict[tuple[Noun, str | None, Reason], dict[str, None] | None] = {}
         self._progress: dict[str, Any] = {}
         self._progress_at: dict[str, float] = {}
         self._open = False
@@ -100,25 +127,30 @@ class Notifier:
             self._send(encode({"jsonrpc": "2.0", "method": method, "params": unstructure(params)}), key)
 
     def changed(self, noun: Noun, workspace_id: str | None, ids: Iterable[str] | None, reason: Reason) -> None:
-        """``<noun>/didChange`` after a commit, coalesced; ``ids=None`` means reload all."""
+        """``<noun>/didChange`` after a commit, coalesced; ``ids=None`` means reload all, no ids mean nothing."""
         change = (noun, workspace_id, reason)
+        added = None if ids is None else dict.fromkeys(ids)
+        if added is not None and not added:
+            return
         with self._lock:
             first = not self._changes
             known = self._changes.get(change, {})
-            self._changes[change] = None if known is None or ids is None else known | dict.fromkeys(ids)
+            self._changes[change] = None if known is None or added is None else known | added
         if first:
             self._later(COALESCE_S, self._flush_changes)
 
     def _flush_changes(self) -> None:
         with self._lock:
             changes, self._changes = self._changes, {}
-        for (noun, workspace_id, reason), ids in changes.items():
-            self.notify(f"{noun}/didChange", {"workspace_id": workspace_id, "ids": ids and list(ids), "reason": reason})
+            for (noun, workspace_id, reason), ids in changes.items():
+                listed = None if ids is None else list(ids)
+                self.notify(f"{noun}/didChange", Change(workspace_id, listed, reason))
 
     def job_changed(self, job: Any) -> None:
         """``jobs/didChange`` with the job object, at once, after the progress of that job that is still held back."""
-        self._flush_progress(job.id)
-        self.notify("jobs/didChange", {"job": job})
+        with self._lock:
+            self._flush_progress(job.id)
+            self.notify("jobs/didChange", {"job": job})
 
     def job_progress(self, progress: Any) -> None:
         """``jobs/progress``; ``progress`` has ``job_id`` and ``percentage`` (100 is always sent, at once)."""
@@ -141,10 +173,23 @@ class Notifier:
             if len(self._progress_at) > 1000:
                 self._progress_at = {job: at for job, at in self._progress_at.items() if now - at < 1}
             self._progress_at[job_id] = now
-        self.notify("jobs/progress", progress, key=f"jobs/progress {job_id}" if progress.percentage != 100 else None)
+            key = f"jobs/progress {job_id}" if progress.percentage != 100 else None
+            self.notify("jobs/progress", progress, key)
+
+    def log_trace(self, message: str, verbose: str) -> None:
+        """``$/logTrace``, if the client has asked for it."""
+        if self.trace != "off":
+            self.notify("$/logTrace", LogTrace(message, verbose if self.trace == "verbose" else None))
+
+    def flush(self) -> None:
+        """Send what is held back."""
+        self._flush_changes()
+        for job_id in list(self._progress):
+            self._flush_progress(job_id)
 
     def _later(self, delay_s: float, call: Callable[..., None], *args: Any) -> None:
-        self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, call, *args)
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody listens any more
+            self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, call, *args)
 
 
 class WorkDone:
@@ -153,6 +198,7 @@ class WorkDone:
     def __init__(self, notifier: Notifier, token: str | int | None) -> None:
         self._notifier = notifier
         self._token = token
+        self._key = f"$/progress {next(_tokens)}"
         self._reported_at = 0.0
 
     def begin(self, title: str) -> None:
@@ -166,7 +212,7 @@ class WorkDone:
             return
         self._reported_at = now
         whole = None if percentage is None else max(0, min(100, int(percentage)))
-        self._value(WorkDoneReport(message, whole), key=f"$/progress {self._token!r}")
+        self._value(WorkDoneReport(message, whole), self._key)
 
     def end(self, message: str | None = None) -> None:
         """The work has ended, however; sent for the handler."""

@@ -29,7 +29,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from attrs import field, frozen
 
@@ -38,7 +38,7 @@ from hephaes_rpc.errors import KINDS, CancelledByClient, HephaesError
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from hephaes_rpc.config import Config
+    from hephaes_rpc.config import Config, Options
     from hephaes_rpc.jobs.queue import JobQueue
     from hephaes_rpc.notify import Notifier, WorkDone
     from hephaes_rpc.store.app import AppStore
@@ -58,16 +58,51 @@ class Lane(Enum):
     """``async def`` as a task on the loop: waits for workers and threads; cancelled at its next ``await``."""
 
 
-class AppState:
-    """What handlers share; built by the server, complete once ``initialize`` has answered."""
+class Lifecycle(Protocol):
+    """What the methods of the lifecycle ask of the server."""
 
-    config: "Config"
-    notify: "Notifier"
+    @property
+    def ready(self) -> bool:
+        """Whether the store is open: between the answer to ``initialize`` and the end."""
+        ...
+
+    async def start(self, options: "Options") -> None:
+        """Read the configuration again with the client's options, open the store and the queue."""
+        ...
+
+    def open(self) -> None:
+        """Let notifications go out."""
+        ...
+
+    def watch(self, process_id: int) -> None:
+        """End when that process ends."""
+        ...
+
+    async def drain(self) -> None:
+        """Take no more work, have what runs stop; done when it has."""
+        ...
+
+    def exit(self) -> None:
+        """End the process."""
+        ...
+
+
+class AppState:
+    """What handlers share; built by the server.
+
+    ``store`` and ``jobs`` are there once ``initialize`` has answered, the rest always is.
+    """
+
     store: "AppStore"
     jobs: "JobQueue"
 
-    def __init__(self, executor: "Executor", started: float) -> None:
+    def __init__(
+        self, config: "Config", notify: "Notifier", executor: "Executor", lifecycle: Lifecycle, started: float
+    ) -> None:
+        self.config = config
+        self.notify = notify
         self.executor = executor
+        self.lifecycle = lifecycle
         self.started = started
         self.client_capabilities: Mapping[str, Any] = {}
         self.drain_hooks: list[Callable[[], Awaitable[None]]] = []

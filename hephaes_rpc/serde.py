@@ -8,6 +8,7 @@ all their members before they raise, so that one error carries every issue.  Unk
 import base64
 import json
 import math
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ from hephaes_rpc.errors import ParamsError
 T = TypeVar("T")
 SAFE_INTEGER = 2**53
 INT64 = 2**63
+
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 
 Path = tuple[str | int, ...]
 
@@ -342,13 +345,18 @@ def _attrs_hook(cls: Any) -> Callable[[Any, Any], Any]:
 def _take_text(left: dict[str, Any], name: str) -> None:
     """Put the exact integers of ``<name>_str`` in the place of ``name``."""
     text = left.pop(f"{name}_str")
-    try:
-        exact = [int(item) for item in text] if isinstance(text, list) else None if text is None else int(text)
-    except (TypeError, ValueError):
-        raise _refuse(text, "integer as text") from None
+    exact = [_from_text(item) for item in text] if isinstance(text, list) else _from_text(text)
     if name in left and json.dumps(left[name]) != json.dumps(exact):
         raise _refuse(text, f"the same value as {name}")
     left[name] = exact
+
+
+def _from_text(text: Any) -> int | None:
+    if text is None:
+        return None
+    if not isinstance(text, str) or _INTEGER.fullmatch(text) is None:
+        raise _refuse(text, "integer as text")
+    return int(text)
 
 
 def _unknown(key: str, value: Any, names: list[str]) -> Issue:
@@ -403,15 +411,16 @@ def _make_converter() -> Converter:
 _CONVERTER = _make_converter()
 
 
-def unstructure(value: Any) -> Any:
+def unstructure(value: Any, tp: Any = Any) -> Any:
     """``value`` (attrs objects, containers, scalars) as JSON values; raises TypeError for anything else.
 
     Every field is written; datetimes as ISO 8601 with ``Z``; integers of fields named ``*_ns`` (lists of them too) also
-    as text under ``*_ns_str``; non-finite floats as ``{"__float__": "nan" | "inf" | "-inf"}``; bytes as
-    ``{"__bytes__": true, "encoding": "base64", "value": ...}``; in free-form values (fields of type Any or
-    dict[str, Any], and anything outside of attrs objects) integers beyond 2^53 as ``{"__int64__": "..."}``.
+    as text under ``*_ns_str``; bytes as ``{"__bytes__": true, "encoding": "base64", "value": ...}``.  In free-form
+    values (fields of type Any or dict[str, Any], and ``value`` itself when ``tp`` is free-form) integers beyond 2^53
+    are ``{"__int64__": "..."}``, non-finite floats ``{"__float__": "nan" | "inf" | "-inf"}``; a non-finite float where
+    a number is declared raises ValueError.
     """
-    return _out(value, free=True)
+    return _out(value, free=_is_free(tp))
 
 
 def _out(value: Any, *, free: bool) -> Any:
@@ -421,7 +430,11 @@ def _out(value: Any, *, free: bool) -> Any:
     if kind is int:
         return {"__int64__": str(value)} if free and abs(value) > SAFE_INTEGER else value
     if kind is float:
-        return value if math.isfinite(value) else {"__float__": str(value)}
+        if math.isfinite(value):
+            return value
+        if free:
+            return {"__float__": str(value)}
+        raise ValueError(f"{value} is no JSON number")
     if kind is dict:
         return {_key(key): _out(item, free=free) for key, item in value.items()}
     if kind is list or kind is tuple:
@@ -433,7 +446,8 @@ def _out(value: Any, *, free: bool) -> Any:
 
 def _object(value: Any) -> dict[str, Any]:
     members_out: dict[str, Any] = {}
-    for member in members(type(value)):
+    cls: Any = type(value)
+    for member in members(cls):
         item = getattr(value, member.attribute.name)
         members_out[member.name] = _out(item, free=member.free)
         if member.is_ns:

@@ -2,8 +2,9 @@
 
 Strategy: ``claim()`` runs before anything else is imported.  It moves the protocol to private descriptors that no child
 inherits, leaves the null device as stdin and points stdout at stderr, so that whatever is printed, by Python, C or a
-child, never reaches the client.  One thread reads and decodes frames (``FrameParser`` holds no descriptor and no clock),
-one thread writes them from a queue; neither ever waits for the other, so a client that stops reading is still heard.
+child, never reaches the client.  One thread reads and decodes frames (``FrameParser`` holds no descriptor and no
+clock), one thread writes them from a queue; neither ever waits for the other, so a client that stops reading is still
+heard.
 
 The module imports the standard library only and is shared with the worker process.
 """

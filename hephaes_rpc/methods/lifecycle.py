@@ -1,0 +1,195 @@
+"""From ``initialize`` to ``exit``, and what answers at any time: ``health`` and ``rpc.discover``."""
+
+import asyncio
+import time
+from typing import Any, Literal
+
+from attrs import field, frozen, validators
+
+from hephaes_rpc import __version__
+from hephaes_rpc.config import Options
+from hephaes_rpc.notify import Trace
+from hephaes_rpc.registry import REGISTRY, Lane, RequestContext, method
+
+LARGEST_PID = 2**31 - 1
+
+
+@frozen
+class ClientInfo:
+    """Who the client is; logged, nothing depends on it."""
+
+    name: str
+    version: str | None = None
+
+
+@frozen
+class InitializeParams:
+    """As in LSP; what only an editor has to say (root, folders, locale) is accepted and means nothing here."""
+
+    process_id: int | None = field(
+        default=None,
+        validator=validators.optional([validators.ge(1), validators.le(LARGEST_PID)]),
+        metadata={"wire": "processId", "doc": "the sidecar ends when this process does; null watches nobody"},
+    )
+    client_info: ClientInfo | None = field(default=None, metadata={"wire": "clientInfo"})
+    capabilities: dict[str, Any] | None = field(
+        default=None, metadata={"doc": "`window.openFileDialog: true` announces the file dialog"}
+    )
+    initialization_options: Options | None = field(
+        default=None, metadata={"wire": "initializationOptions", "doc": "these win over the environment"}
+    )
+    trace: Trace | None = None
+    locale: str | None = None
+    root_path: str | None = field(default=None, metadata={"wire": "rootPath"})
+    root_uri: str | None = field(default=None, metadata={"wire": "rootUri"})
+    workspace_folders: list[dict[str, Any]] | None = field(default=None, metadata={"wire": "workspaceFolders"})
+
+
+@frozen
+class ServerInfo:
+    """Name and version of this sidecar."""
+
+    name: str
+    version: str
+
+
+@frozen
+class Formats:
+    """What is read and what is written."""
+
+    logs: list[str]
+    outputs: list[str]
+
+
+@frozen
+class Features:
+    """What clients may build on."""
+
+    cancellation: bool = True
+    work_done_progress: bool = True
+    discovery: bool = True
+    notifications_without_polling: bool = True
+
+
+@frozen
+class Capabilities:
+    """What this sidecar can do; ``notifications`` are those it sends."""
+
+    methods: list[str]
+    notifications: list[str]
+    formats: Formats
+    features: Features
+
+
+@frozen
+class InitializeResult:
+    """Answer to ``initialize``."""
+
+    server_info: ServerInfo = field(metadata={"wire": "serverInfo"})
+    capabilities: Capabilities
+
+
+@frozen
+class SetTraceParams:
+    """How much is told through ``$/logTrace``."""
+
+    value: Trace
+
+
+@frozen
+class JobCounts:
+    """Jobs of all ready workspaces."""
+
+    queued: int
+    running: int
+
+
+@frozen
+class Health:
+    """State of the sidecar; ``jobs`` is null before ``initialize``."""
+
+    status: Literal["ok"]
+    app_name: str
+    version: str
+    uptime_s: float
+    jobs: JobCounts | None
+
+
+@method(
+    "initialize",
+    params=InitializeParams,
+    result=InitializeResult,
+    errors=(
+        "invalid_path",
+        "workspace_conflict",
+        "workspace_newer",
+        "workspace_corrupt",
+        "disk_full",
+        "permission",
+        "io_error",
+    ),
+    lane=Lane.LONG,
+    progress=True,
+)
+async def initialize(ctx: RequestContext, params: InitializeParams) -> InitializeResult:
+    """Open the store, say what this sidecar can do."""
+    await ctx.app.lifecycle.start(params.initialization_options or Options())
+    ctx.app.client_capabilities = params.capabilities or {}
+    ctx.app.notify.trace = params.trace or "off"
+    if params.process_id is not None:
+        ctx.app.lifecycle.watch(params.process_id)
+    return InitializeResult(
+        ServerInfo("hephaes-rpc", __version__),
+        Capabilities(
+            methods=[name for name, known in REGISTRY.methods.items() if not known.notification],
+            notifications=[name for name, known in REGISTRY.outgoing.items() if not known.request],
+            formats=Formats(logs=["bag", "mcap"], outputs=["parquet", "tfrecord"]),
+            features=Features(),
+        ),
+    )
+
+
+@method("initialized", notification=True)
+def initialized(ctx: RequestContext) -> None:
+    """From here on the sidecar may send notifications and requests."""
+    ctx.app.lifecycle.open()
+
+
+@method("shutdown", lane=Lane.LONG)
+async def shutdown(ctx: RequestContext) -> None:
+    """Take no more work and ask running jobs to stop; they become interrupted."""
+    await ctx.app.lifecycle.drain()
+
+
+@method("exit", notification=True)
+def leave(ctx: RequestContext) -> None:
+    """End the process: exit code 0 after ``shutdown``, 1 without."""
+    ctx.app.lifecycle.exit()
+
+
+@method("$/setTrace", params=SetTraceParams, notification=True)
+def set_trace(ctx: RequestContext, params: SetTraceParams) -> None:
+    """Say how much is told through ``$/logTrace``."""
+    ctx.app.notify.trace = params.value
+
+
+@method("health", result=Health)
+def health(ctx: RequestContext) -> Health:
+    """Whether the sidecar is well; answers at any time."""
+    app = ctx.app
+    return Health("ok", app.config.app_name, __version__, round(time.monotonic() - app.started, 3), _job_counts(ctx))
+
+
+def _job_counts(ctx: RequestContext) -> JobCounts | None:
+    if not ctx.app.lifecycle.ready:
+        return None
+    counts = [workspace.jobs.counts() for workspace in ctx.app.store.open_workspaces()]
+    return JobCounts(sum(each["queued"] for each in counts), sum(each["running"] for each in counts))
+
+
+@method("rpc.discover", result=dict[str, Any], lane=Lane.LONG)
+async def discover(ctx: RequestContext) -> dict[str, Any]:
+    """The OpenRPC document of this very server."""
+    from hephaes_rpc.openrpc import document
+
+    return await asyncio.get_running_loop().run_in_executor(ctx.app.executor, document)
