@@ -1,0 +1,375 @@
+"""A SQLite database of ours: created whole, migrated in order, refused when it is not ours; apsw is used nowhere else.
+
+Strategy: a new database is built beside its place and linked into it, so that a file under the final name is never half
+made and an empty or foreign file is never taken for a new one.  An existing file is looked at before anything is
+written: identification, version, structure (that of a fresh database of its version, so no foreign trigger can ride
+along) and SQLite's own quick check.  One connection per thread, opened when first needed; a connection is never shared
+and never crosses a fork.  Reads see one snapshot; writes take the write lock first, so they wait their turn instead of
+failing half way.  Errors of SQLite leave this module as HephaesErrors.
+"""
+
+import contextlib
+import os
+import shutil
+import threading
+import uuid
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import apsw
+
+from hephaes_rpc.errors import HephaesError
+
+Row: TypeAlias = tuple[Any, ...]
+Bindings: TypeAlias = Sequence[Any] | Mapping[str, Any]
+
+OLDEST_SQLITE = (3, 51, 3)
+"""Earlier versions can corrupt a WAL database that two connections write and checkpoint at once."""
+BUSY_TIMEOUT_MS = 5000
+CLOSE_WAIT_S = 2.0
+NEARLY_FULL_BYTES = 1 << 16
+
+
+class Session:
+    """Statements of one transaction; every result is fetched whole."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def all(self, sql: str, bindings: Bindings = ()) -> list[Row]:
+        """Every row of a statement."""
+        return self._connection.execute(sql, bindings).fetchall()
+
+    def one(self, sql: str, bindings: Bindings = ()) -> Row | None:
+        """The first row of a statement, or None."""
+        rows = self.all(sql, bindings)
+        return rows[0] if rows else None
+
+    def value(self, sql: str, bindings: Bindings = ()) -> Any:
+        """The first column of the first row, or None."""
+        row = self.one(sql, bindings)
+        return row[0] if row else None
+
+    def run(self, sql: str, bindings: Bindings = ()) -> int:
+        """How many rows a statement changed."""
+        self.all(sql, bindings)
+        return self._connection.changes()
+
+    def many(self, sql: str, rows: Iterable[Bindings]) -> None:
+        """Run a statement once per row of bindings."""
+        self._connection.executemany(sql, rows).fetchall()
+
+
+class Database:
+    """An open database; safe to use from any thread.
+
+    Args:
+        path: An existing file.
+        migrations: Scripts in order; script n leads from version n - 1 to n.
+        application_id: What marks the file as ours.
+
+    Raises:
+        HephaesError: ``workspace_newer``, ``workspace_corrupt`` (damaged, or not ours), and ``io_error``,
+            ``permission`` or ``disk_full``; the file is as it was.
+    """
+
+    def __init__(self, path: Path, migrations: Sequence[str], application_id: int) -> None:
+        _require_sqlite()
+        self.path = path
+        self._version = len(migrations)
+        self._local = threading.local()
+        self._connections: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
+        self._idle = threading.Condition()
+        self._in_use = 0
+        self._closed = False
+        with self._translating():
+            self._admit(tuple(migrations), application_id)
+
+    @classmethod
+    def create(cls, path: Path, migrations: Sequence[str], application_id: int) -> bool:
+        """Make a database at ``path``, mode 0600; False when something is already there."""
+        _require_sqlite()
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with _translating(path):
+                connection = apsw.Connection(str(temporary))
+                temporary.chmod(0o600)
+                with contextlib.closing(connection):
+                    _drain(connection, "PRAGMA journal_mode = WAL")
+                    _migrate(connection, tuple(migrations), application_id)
+            return _link(temporary, path)
+        except OSError as error:
+            raise os_error(error, f"{path} could not be made") from error
+        finally:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that sees one state of the database and writes nothing."""
+        with self._transaction("BEGIN") as session:
+            yield session
+
+    @contextlib.contextmanager
+    def write(self, *, durable: bool = False) -> Iterator[Session]:
+        """A transaction that is whole or absent; ``durable``: on the disk, even if the power fails, once it is left."""
+        with self._transaction("BEGIN IMMEDIATE", durable=durable) as session:
+            yield session
+
+    def close(self) -> None:
+        """Finish what runs, move the log into the database, close every connection."""
+        with self._idle:
+            self._closed = True
+            if not self._idle.wait_for(lambda: self._in_use == 0, CLOSE_WAIT_S):
+                for connection in list(self._connections):
+                    connection.interrupt()
+                self._idle.wait_for(lambda: self._in_use == 0, CLOSE_WAIT_S)
+            connections = list(self._connections)
+        for index, connection in enumerate(connections):
+            with contextlib.suppress(apsw.Error):  # another process reads, or the disk is gone: SQLite recovers later
+                if index == 0:
+                    _drain(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+            with contextlib.suppress(apsw.Error):
+                connection.close()
+
+    @contextlib.contextmanager
+    def _transaction(self, begin: str, *, durable: bool = False) -> Iterator[Session]:
+        with self._idle:
+            if self._closed:
+                raise HephaesError("io_error", f"the database {self.path} has been closed")
+            self._in_use += 1
+        try:
+            with self._translating():
+                connection = self._connection()
+                if durable:
+                    _drain(connection, "PRAGMA synchronous = FULL")
+                try:
+                    _drain(connection, begin)
+                    yield Session(connection)
+                    _drain(connection, "COMMIT")
+                finally:
+                    if connection.in_transaction:
+                        _drain(connection, "ROLLBACK")
+                    if durable:
+                        _drain(connection, "PRAGMA synchronous = NORMAL")
+        finally:
+            with self._idle:
+                self._in_use -= 1
+                self._idle.notify_all()
+
+    def _connection(self) -> apsw.Connection:
+        connection: apsw.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = _connect(self.path)
+            found = _value(connection, "PRAGMA user_version")
+            if found != self._version:
+                connection.close()
+                raise _newer(self.path, found, self._version)
+            self._adopt(connection)
+        return connection
+
+    def _adopt(self, connection: apsw.Connection) -> None:
+        self._local.connection = connection
+        with self._idle:
+            self._connections.add(connection)
+
+    def _admit(self, migrations: tuple[str, ...], application_id: int) -> None:
+        """Open the first connection: look, then migrate; refuse without a trace."""
+        if self.path.stat().st_size == 0:
+            raise _corrupt(self.path, "it is empty")
+        had_log = _has_content(self.path.with_name(self.path.name + "-wal"))
+        connection = _connect(self.path)
+        try:
+            # Closing the last connection would move a log that was left behind into the file.
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, had_log)
+            version = _inspect(connection, self.path, migrations, application_id)
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+            if version < len(migrations):
+                _drain(connection, "PRAGMA foreign_keys = OFF")
+                _migrate(connection, migrations, application_id)
+                _drain(connection, "PRAGMA foreign_keys = ON")
+            if _value(connection, "PRAGMA journal_mode") != "wal":
+                _drain(connection, "PRAGMA journal_mode = WAL")
+        except BaseException:
+            connection.close()
+            raise
+        self._adopt(connection)
+
+    @contextlib.contextmanager
+    def _translating(self) -> Iterator[None]:
+        with _translating(self.path):
+            yield
+
+
+def scripts(name: str) -> tuple[str, ...]:
+    """The migration scripts of a kind of database, in order: ``migrations/<name>/NNNN_*.sql``."""
+    folder = resources.files(__package__).joinpath("migrations", name)
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    if [file.name[:5] for file in files] != [f"{number:04}_" for number in range(1, len(files) + 1)]:
+        raise RuntimeError(f"the migrations of {name} are not numbered from 0001 without a gap")
+    return tuple(file.read_text(encoding="utf-8") for file in files)
+
+
+def os_error(error: OSError, what: str) -> HephaesError:
+    """The error of the operating system as one of ours; ``what`` is the start of the sentence."""
+    import errno
+
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return HephaesError("disk_full", f"{what}: {reason}", hint="free some space and try again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return HephaesError("permission", f"{what}: {reason}")
+    return HephaesError("io_error", f"{what}: {reason}")
+
+
+def _require_sqlite() -> None:
+    found = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if found < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise HephaesError("unsupported", f"SQLite {apsw.sqlite_lib_version()} is too old: {oldest} or later is needed")
+
+
+def _connect(path: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        for option, value in (
+            (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
+            (apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0),
+            (apsw.SQLITE_DBCONFIG_DQS_DDL, 0),
+            (apsw.SQLITE_DBCONFIG_DQS_DML, 0),
+        ):
+            connection.config(option, value)
+        _drain(connection, "PRAGMA foreign_keys = ON")
+        _drain(connection, "PRAGMA synchronous = NORMAL")
+        _drain(connection, "PRAGMA journal_size_limit = 67108864")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _drain(connection: apsw.Connection, sql: str) -> None:
+    """Run every statement of ``sql``: apsw stops at a row that nobody fetches."""
+    connection.execute(sql).fetchall()
+
+
+def _value(connection: apsw.Connection, sql: str) -> Any:
+    return connection.execute(sql).fetchall()[0][0]
+
+
+def _inspect(connection: apsw.Connection, path: Path, migrations: tuple[str, ...], application_id: int) -> int:
+    """The version of a database that is ours and sound."""
+    found = _value(connection, "PRAGMA application_id")
+    version = _value(connection, "PRAGMA user_version")
+    if found != application_id or version < 1:
+        raise _corrupt(path, "it was not written by this program")
+    if version > len(migrations):
+        raise _newer(path, version, len(migrations))
+    if _structure(connection) != _structure_of(migrations[:version]):
+        raise _corrupt(path, f"its tables are not those of version {version}")
+    problem = _value(connection, "PRAGMA quick_check(1)")
+    if problem != "ok":
+        raise _corrupt(path, problem)
+    return int(version)
+
+
+def _migrate(connection: apsw.Connection, migrations: tuple[str, ...], application_id: int) -> None:
+    """Lead a database to the last version, or leave it as it was."""
+    _drain(connection, "BEGIN IMMEDIATE")
+    try:
+        for number in range(_value(connection, "PRAGMA user_version"), len(migrations)):
+            _drain(connection, migrations[number])
+        if connection.execute("PRAGMA foreign_key_check").fetchall():
+            raise RuntimeError("a migration left references to rows that do not exist")
+        _drain(connection, f"PRAGMA application_id = {application_id}")
+        _drain(connection, f"PRAGMA user_version = {len(migrations)}")
+        _drain(connection, "COMMIT")
+    finally:
+        if connection.in_transaction:
+            _drain(connection, "ROLLBACK")
+
+
+def _structure(connection: apsw.Connection) -> list[Row]:
+    """Everything a schema declares; what SQLite adds by itself is left out."""
+    sql = r"SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\'"
+    return sorted(connection.execute(sql).fetchall())
+
+
+@cache
+def _structure_of(migrations: tuple[str, ...]) -> list[Row]:
+    with contextlib.closing(apsw.Connection(":memory:")) as connection:
+        for script in migrations:
+            _drain(connection, script)
+        return _structure(connection)
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _link(temporary: Path, path: Path) -> bool:
+    """Give a finished file its name, unless something has that name."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # no hard links here
+        if os.path.lexists(path):
+            return False
+        temporary.rename(path)
+    return True
+
+
+def _corrupt(path: Path, reason: str) -> HephaesError:
+    message = f"{path} cannot be used: {reason}"
+    return HephaesError("workspace_corrupt", message, hint="put a backup of it in its place", path=str(path))
+
+
+def _newer(path: Path, found: int, known: int) -> HephaesError:
+    message = f"{path} has version {found}, but this program knows versions up to {known} only"
+    return HephaesError(
+        "workspace_newer",
+        message,
+        hint="use a newer version of this program",
+        path=str(path),
+        found_version=found,
+        known_version=known,
+    )
+
+
+@contextlib.contextmanager
+def _translating(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise _translated(error, path) from error
+
+
+def _translated(error: apsw.Error, path: Path) -> Exception:
+    what = f"the database {path}"
+    if isinstance(error, apsw.FullError) or (isinstance(error, apsw.IOError) and _nearly_full(path)):
+        return HephaesError("disk_full", f"no space is left for {what}", hint="free some space and try again")
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return HephaesError("io_error", f"{what} is held by another process", hint="try again")
+    if isinstance(error, apsw.NotADBError | apsw.CorruptError | apsw.FormatError):
+        return _corrupt(path, str(error).partition(": ")[2] or str(error))
+    if isinstance(error, apsw.ReadOnlyError | apsw.PermissionsError | apsw.AuthError):
+        return HephaesError("permission", f"{what} may not be written: {error}")
+    if isinstance(error, apsw.CantOpenError | apsw.IOError | apsw.InterruptError | apsw.ConnectionClosedError):
+        return HephaesError("io_error", f"{what} failed: {error}")
+    return RuntimeError(f"{what} refused a statement: {error}")
+
+
+def _nearly_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < NEARLY_FULL_BYTES
+    except OSError:
+        return False

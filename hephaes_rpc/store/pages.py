@@ -1,0 +1,148 @@
+"""Pages of lists by keyset: a cursor names the last row seen, so rows added meanwhile neither shift nor repeat any."""
+
+# ruff: noqa: S608  (SQL is put together from constants of this package; values are bound)
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from attrs import field, frozen
+
+from hephaes_rpc.errors import HephaesError, ParamsError
+from hephaes_rpc.serde import encode, unstructure
+from hephaes_rpc.store.db import Row, Session
+from hephaes_rpc.store.values import from_json
+
+T = TypeVar("T")
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 500
+EXACT_TOTAL = 100_000
+
+
+@frozen
+class Page(Generic[T]):
+    """One page of a list.
+
+    Attributes:
+        total: Rows that pass the filters; exact up to 100,000.
+        next_cursor: Where the next page starts, None at the end.
+        total_is_lower_bound: There are more than ``total``.
+    """
+
+    items: list[T]
+    total: int
+    next_cursor: str | None
+    total_is_lower_bound: bool = False
+
+
+class Where:
+    """Conditions of a list, all of which must hold."""
+
+    def __init__(self) -> None:
+        self.conditions: list[str] = []
+        self.bindings: dict[str, Any] = {}
+
+    def add(self, condition: str, value: Any) -> None:
+        """Demand ``condition``, in which ``?`` stands for ``value``; nothing when that is None."""
+        if value is not None:
+            name = f"w{len(self.bindings)}"
+            self.conditions.append(f"({condition.replace('?', f':{name}')})")
+            self.bindings[name] = value
+
+
+@frozen
+class Listing:
+    """A list that can be paged.
+
+    Args:
+        name: Keeps its cursors apart from those of other lists.
+        columns: What is selected.
+        source: What follows FROM.
+        id: Column that breaks ties.
+        sorts: Field on the wire -> SQL keys; none is ever null, all run in the same direction.
+        default: The sort when none is asked for.
+    """
+
+    name: str
+    columns: str
+    source: str
+    id: str
+    sorts: Mapping[str, tuple[str, ...]] = field(hash=False)
+    default: str
+
+    def page(
+        self,
+        session: Session,
+        filters: Any,
+        where: Where,
+        make: Callable[[list[Row]], list[T]],
+        *,
+        limit: int,
+        cursor: str | None,
+        sort: str | None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Page[T]:
+        """The page after ``cursor``: two statements and those of ``make``.
+
+        Args:
+            filters: attrs object that ``where`` was made from; a cursor is bound to it and to ``sort``.
+            make: Rows (of ``columns``) to items.
+            limit: 1 to 500.
+            sort: A key of ``sorts``, after ``-`` to descend.
+            extra: Bindings that ``columns`` and ``source`` need.
+        """
+        if not 1 <= limit <= MAX_LIMIT:
+            raise _refused("limit", f"limit must be from 1 to {MAX_LIMIT}", f"integer, 1 to {MAX_LIMIT}", str(limit))
+        sort = sort or self.default
+        if sort.removeprefix("-") not in self.sorts:
+            expected = "one of " + ", ".join(self.sorts) + ", with - before it to descend"
+            raise _refused("sort", f"{self.name} cannot be sorted by {sort!r}", expected, repr(sort))
+        down = sort.startswith("-")
+        keys = (*self.sorts[sort.removeprefix("-")], self.id)
+        bound_to = self._binding(filters, sort)
+        bindings = dict(where.bindings) | dict(extra or {})
+        matching = f"FROM {self.source} WHERE {' AND '.join(where.conditions) or 'true'}"
+        after = ""
+        if cursor is not None:
+            seen = {f"k{index}": value for index, value in enumerate(_decode(cursor, bound_to, len(keys)))}
+            after = f" AND ({', '.join(keys)}) {'<' if down else '>'} ({', '.join(f':{name}' for name in seen)})"
+            bindings |= seen
+        order = ", ".join(f"{key} {'DESC' if down else 'ASC'}" for key in keys)
+        rows = session.all(
+            f"SELECT {self.columns}, {', '.join(keys)} {matching}{after} ORDER BY {order} LIMIT {limit + 1}",
+            bindings,
+        )
+        found = len(rows)
+        total = session.value(f"SELECT count(*) FROM (SELECT 1 {matching} LIMIT {EXACT_TOTAL + 1})", bindings)
+        rows = rows[:limit]
+        return Page(
+            items=make([row[: -len(keys)] for row in rows]),
+            total=min(total, EXACT_TOTAL),
+            next_cursor=_encode(bound_to, rows[-1][-len(keys) :]) if found > limit else None,
+            total_is_lower_bound=total > EXACT_TOTAL,
+        )
+
+    def _binding(self, filters: Any, sort: str) -> str:
+        return hashlib.sha256(encode([self.name, sort, unstructure(filters)])).hexdigest()[:16]
+
+
+def _encode(bound_to: str, keys: Row) -> str:
+    return base64.urlsafe_b64encode(encode([bound_to, *keys])).decode()
+
+
+def _decode(cursor: str, bound_to: str, n_keys: int) -> list[Any]:
+    keys: list[Any]
+    try:
+        owner, *keys = from_json(base64.b64decode(cursor.encode(), altchars=b"-_", validate=True))
+    except (ValueError, TypeError):
+        owner, keys = None, []
+    if owner != bound_to or len(keys) != n_keys or not all(isinstance(key, int | float | str) for key in keys):
+        message = "the cursor belongs to other filters or another sort"
+        raise HephaesError("cursor_mismatch", message, hint="start again without a cursor")
+    return keys
+
+
+def _refused(path: str, message: str, expected: str, got: str) -> ParamsError:
+    return ParamsError([{"path": path, "message": message, "expected": expected, "got": got}])

@@ -1,0 +1,116 @@
+"""One workspace: a folder of the user's with ``.hephaes`` in it, which holds its database and its outputs."""
+
+import os
+from pathlib import Path
+
+from hephaes_rpc.errors import HephaesError
+from hephaes_rpc.store.assets import Assets
+from hephaes_rpc.store.conversions import Conversions
+from hephaes_rpc.store.db import Database, os_error, scripts
+from hephaes_rpc.store.jobs import Jobs
+from hephaes_rpc.store.outputs import Outputs
+from hephaes_rpc.store.places import Places
+from hephaes_rpc.store.tags import Tags
+
+APPLICATION_ID = 0x48455057  # "HEPW"
+FOLDER = ".hephaes"
+DATABASE = "workspace.db"
+LEGACY_DATABASE = "workspace.sqlite3"
+OUTPUTS = "outputs"
+
+Identity = tuple[int, int]
+
+
+class OpenWorkspace:
+    """A workspace whose database is open.
+
+    Attributes:
+        id: Its id in the registry.
+        name: Its display name.
+        root: The user's folder, absolute, links resolved.
+        dir: ``<root>/.hephaes``.
+        outputs_dir: Where conversions write, a folder each.
+        identity: What the database file was when it was opened.
+    """
+
+    def __init__(self, workspace_id: str, name: str, root: Path) -> None:
+        """Open what ``create`` has made; raises what ``Database`` raises."""
+        self.id = workspace_id
+        self.name = name
+        self.root = root
+        self.dir = root / FOLDER
+        self.outputs_dir = self.dir / OUTPUTS
+        path = self.dir / DATABASE
+        identity = identify(path)
+        if identity is None:
+            raise HephaesError("workspace_conflict", f"{self.dir} has no database", path=str(path))
+        self.identity = identity
+        self.db = Database(path, scripts("workspace"), APPLICATION_ID)
+        try:
+            private_folder(self.outputs_dir)
+        except HephaesError:
+            self.db.close()
+            raise
+        places = Places(root)
+        self.assets = Assets(self.db, places)
+        self.jobs = Jobs(self.db, places)
+        self.conversions = Conversions(self.db, places)
+        self.outputs = Outputs(self.db, places)
+        self.tags = Tags(self.db)
+
+    def close(self) -> None:
+        """Close the database; whoever still uses the workspace gets errors."""
+        self.db.close()
+
+
+def create(root: Path) -> None:
+    """Make the folder and the database of a workspace where there is none yet.
+
+    Raises:
+        HephaesError: ``invalid_path`` (the root is no folder), ``workspace_conflict`` (``.hephaes`` is something else),
+            ``permission``, ``disk_full``, ``io_error``.
+    """
+    if root.exists() and not root.is_dir():
+        raise HephaesError("invalid_path", f"{root} is not a folder", path=str(root))
+    folder = root / FOLDER
+    if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+        raise HephaesError("workspace_conflict", f"{folder} is not a folder", path=str(folder))
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
+        if identify(folder / DATABASE) is None:
+            _require_fresh(folder)
+            Database.create(folder / DATABASE, scripts("workspace"), APPLICATION_ID)
+        private_folder(folder / OUTPUTS)
+    except OSError as error:
+        raise os_error(error, f"no workspace could be made in {root}") from error
+
+
+def _require_fresh(folder: Path) -> None:
+    """Refuse a folder whose database has been lost; an older program's workspace keeps its files beside ours."""
+    if (folder / LEGACY_DATABASE).is_file():
+        return
+    for path in folder.iterdir():
+        unfinished = path.name.startswith(f".{DATABASE}.")
+        if not unfinished and (path.name != OUTPUTS or any(path.iterdir())):
+            message = f"{folder} has no database, but it is not empty ({path.name})"
+            raise HephaesError(
+                "workspace_conflict", message, hint=f"restore {DATABASE} from a backup", path=str(folder)
+            )
+
+
+def identify(database: Path) -> Identity | None:
+    """Which file a database is, None when there is none."""
+    try:
+        found = database.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter, unless it is there."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise os_error(error, f"the folder {path} could not be made") from error
