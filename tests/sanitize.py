@@ -68,7 +68,7 @@ class _Kind(NamedTuple):
 
 
 def mutate() -> int:
-    """Decode PAYLOADS changed payloads, walk and scan changed chunks; whatever comes back is right, if it comes back."""
+    """Decode PAYLOADS changed payloads, walk and scan changed chunks; whatever comes back is right."""
     import hephaes_native.decode
 
     if "sanitize" not in hephaes_native.decode.__file__:

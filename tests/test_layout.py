@@ -1,0 +1,91 @@
+"""The rules of ARCHITECTURE.md that imports and files can break."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "hephaes_rpc").rglob("*.py"))
+HEAVY = ("pyarrow", "tensorflow", "rosbags", "rich")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Top-level names of everything a module imports, wherever in the module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+def test_import_contracts_hold():
+    code = "import sys; from importlinter.cli import lint_imports_command as lint; sys.argv = ['lint-imports']; lint()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_apsw_is_imported_by_the_store_only():
+    users = {path.relative_to(ROOT).parent.as_posix() for path in MODULES if "apsw" in imports(path)}
+    assert users == {"hephaes_rpc/store"}
+
+
+@pytest.mark.parametrize("name", ["sqlite3", "tensorflow", "pickle", "multiprocessing"])
+def test_absent_on_purpose(name):
+    assert [path for path in MODULES if name in imports(path)] == []
+
+
+def test_only_the_transport_and_cli_print_or_touch_standard_streams():
+    users = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+                users.add(path.relative_to(ROOT).as_posix())
+    assert {user for user in users if not user.startswith("hephaes_rpc/cli/")} == set()
+
+
+def test_native_sources_import_nothing_of_ours_and_no_numpy():
+    for path in sorted((ROOT / "hephaes_native").glob("*.p[xy][dx]")):
+        for name in re.findall(r"^\s*(?:from|c?import)\s+(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            assert name not in ("hephaes_rpc", "numpy", "pyarrow"), path.name
+
+
+def test_native_sources_set_no_directives():
+    for path in sorted((ROOT / "hephaes_native").glob("*.pyx")):
+        assert "# cython:" not in path.read_text(encoding="utf-8"), f"{path.name}: directives belong to build.py"
+
+
+def test_every_package_is_packaged():
+    packages = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in MODULES} | {"hephaes_native"}
+    assert set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]) == packages
+
+
+def test_every_native_module_has_a_stub():
+    native = ROOT / "hephaes_native"
+    assert [p.stem for p in sorted(native.glob("*.pyx"))] == [p.stem for p in sorted(native.glob("*.pyi"))]
+
+
+def test_every_module_says_what_it_is_for():
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        assert not text or ast.get_docstring(ast.parse(text)), f"{path.relative_to(ROOT)} has no docstring"
+
+
+@pytest.mark.parametrize(
+    ("what", "absent"),
+    [
+        ("import hephaes_rpc.server, hephaes_rpc.methods as m; m.register_all()", HEAVY),
+        ("import hephaes_rpc.jobs.worker", (*HEAVY, "apsw", "pygls", "cattrs")),
+        ("import hephaes_rpc.stdio", (*HEAVY, "apsw", "pygls", "attrs", "numpy")),
+        ("import hephaes_rpc.cli.commands, hephaes_rpc.cli.inspect", (*HEAVY, "apsw", "pygls", "cattrs", "asyncio")),
+    ],
+)
+def test_start_imports_nothing_heavy(what, absent):
+    code = f"{what}; import sys; print(*sorted(set({absent!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
