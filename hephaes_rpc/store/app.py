@@ -251,7 +251,8 @@ class AppStore:
         with self._lock:
             opened = self._open.get(entry.id)
             if opened is not None and opened.identity == identity:
-                return _Look(opened, "ready", None)
+                damage = opened.db.damage
+                return _Look(None, "invalid", damage.message) if damage else _Look(opened, "ready", None)
             self._forget(entry.id)
             if identity is None:
                 folder = entry.database.parent
@@ -369,7 +370,7 @@ def _register(session: Session, workspace_id: str, root: Path, name: str | None)
 
 
 def _require_deletable(folder: Path, force: bool) -> None:
-    if folder.is_symlink() or not folder.is_dir():
+    if folder.resolve() != folder or not folder.is_dir():
         raise HephaesError("workspace_conflict", f"{folder} is not a folder of its own", path=str(folder))
     if not force and (folder / place.LEGACY_DATABASE).exists():
         message = f"{folder} also holds the database of an older program, {place.LEGACY_DATABASE}"

@@ -3,7 +3,7 @@
 Strategy: a new database is built beside its place and linked into it, so that a file under the final name is never half
 made and an empty or foreign file is never taken for a new one.  An existing file is looked at before anything is
 written: identification, version, structure (that of a fresh database of its version, so no foreign trigger can ride
-along) and SQLite's own quick check.  One connection per thread, opened when first needed; a connection is never shared
+along) and SQLite's own quick check, which runs beside the first requests where the file is large.  One connection per thread, opened when first needed; a connection is never shared
 and never crosses a fork.  Reads see one snapshot; writes take the write lock first, so they wait their turn instead of
 failing half way.  Errors of SQLite leave this module as HephaesErrors.
 """
@@ -32,6 +32,7 @@ OLDEST_SQLITE = (3, 51, 3)
 BUSY_TIMEOUT_MS = 5000
 CLOSE_WAIT_S = 2.0
 NEARLY_FULL_BYTES = 1 << 16
+CHECK_AT_ONCE_BYTES = 1 << 24
 
 
 class Session:
@@ -67,6 +68,10 @@ class Session:
 class Database:
     """An open database; safe to use from any thread.
 
+    Attributes:
+        path: The file.
+        damage: Why it can no longer be used: set when the check of a large file has found something.
+
     Args:
         path: An existing file.
         migrations: Scripts in order; script n leads from version n - 1 to n.
@@ -80,6 +85,7 @@ class Database:
     def __init__(self, path: Path, migrations: Sequence[str], application_id: int) -> None:
         _require_sqlite()
         self.path = path
+        self.damage: HephaesError | None = None
         self._version = len(migrations)
         self._local = threading.local()
         self._connections: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
@@ -141,6 +147,8 @@ class Database:
         with self._idle:
             if self._closed:
                 raise HephaesError("io_error", f"the database {self.path} has been closed")
+            if self.damage is not None:
+                raise self.damage
             self._in_use += 1
         try:
             with self._translating():
@@ -179,7 +187,11 @@ class Database:
 
     def _admit(self, migrations: tuple[str, ...], application_id: int) -> None:
         """Open the first connection: look, then migrate; refuse without a trace."""
-        if self.path.stat().st_size == 0:
+        try:
+            size_bytes = self.path.stat().st_size
+        except OSError as error:
+            raise os_error(error, f"{self.path} cannot be opened") from error
+        if size_bytes == 0:
             raise _corrupt(self.path, "it is empty")
         had_log = _has_content(self.path.with_name(self.path.name + "-wal"))
         connection = _connect(self.path)
@@ -187,6 +199,8 @@ class Database:
             # Closing the last connection would move a log that was left behind into the file.
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, had_log)
             version = _inspect(connection, self.path, migrations, application_id)
+            if size_bytes <= CHECK_AT_ONCE_BYTES:
+                _check(Session(connection), self.path)
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
             if version < len(migrations):
                 _drain(connection, "PRAGMA foreign_keys = OFF")
@@ -198,6 +212,16 @@ class Database:
             connection.close()
             raise
         self._adopt(connection)
+        if size_bytes > CHECK_AT_ONCE_BYTES:
+            threading.Thread(target=self._check_later, name=f"check {self.path.name}", daemon=True).start()
+
+    def _check_later(self) -> None:
+        try:
+            with self.read() as session:
+                _check(session, self.path)
+        except HephaesError as error:
+            if error.kind == "workspace_corrupt":
+                self.damage = error
 
     @contextlib.contextmanager
     def _translating(self) -> Iterator[None]:
@@ -263,7 +287,7 @@ def _value(connection: apsw.Connection, sql: str) -> Any:
 
 
 def _inspect(connection: apsw.Connection, path: Path, migrations: tuple[str, ...], application_id: int) -> int:
-    """The version of a database that is ours and sound."""
+    """The version of a database that is ours."""
     found = _value(connection, "PRAGMA application_id")
     version = _value(connection, "PRAGMA user_version")
     if found != application_id or version < 1:
@@ -272,10 +296,13 @@ def _inspect(connection: apsw.Connection, path: Path, migrations: tuple[str, ...
         raise _newer(path, version, len(migrations))
     if _structure(connection) != _structure_of(migrations[:version]):
         raise _corrupt(path, f"its tables are not those of version {version}")
-    problem = _value(connection, "PRAGMA quick_check(1)")
-    if problem != "ok":
-        raise _corrupt(path, problem)
     return int(version)
+
+
+def _check(session: Session, path: Path) -> None:
+    problem = session.value("PRAGMA quick_check(1)")
+    if problem != "ok":
+        raise _corrupt(path, f"it is damaged ({problem})")
 
 
 def _migrate(connection: apsw.Connection, migrations: tuple[str, ...], application_id: int) -> None:

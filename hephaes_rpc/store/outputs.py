@@ -167,7 +167,7 @@ class Outputs:
         return OutputDetail(**attrs.asdict(_summary(row), recurse=False), file_path=self._places.absolute(row[-1]))
 
     def refresh(self, conversion_id: str | None = None) -> list[str]:
-        """Note which files (of one conversion, or all) are gone, back or of another size; the ids of those that changed."""
+        """Note which files (of a conversion, or all) are gone, back or of another size; the ids of the changed ones."""
         with self._db.read() as session:
             rows = session.all(
                 "SELECT id, path, size_bytes, availability_status FROM outputs WHERE ?1 IS NULL OR conversion_id = ?1",
