@@ -4,20 +4,17 @@ Exit codes: 0 done; 1 a request, a disk or a worker failed; 2 bad input or bad u
 SIGTERM; 141 the reader of our output has gone.
 """
 
-import argparse
-import difflib
 import importlib
 import os
-import re
 import sys
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from hephaes_rpc.cli import serve
+from hephaes_rpc.cli.parsing import BAD_USAGE, Parser
 from hephaes_rpc.errors import CancelledByClient, HephaesError
 
 OUR_FAILURES = frozenset(("disk_full", "io_error", "worker_died", "bug"))
-FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
-_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)")
+FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, BAD_USAGE, 130, 141
 
 
 class Command(NamedTuple):
@@ -36,19 +33,6 @@ COMMANDS = {
     "demo": Command("demo", "drive the sidecar over a small log of the repository"),
     "version": Command("version", "print the version"),
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose error is one sentence, with the nearest name where a choice is unknown."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the sentence and exit with code 2."""
-        if match := _CHOICE.search(message):
-            choices = [choice.strip(" '") for choice in match[2].split(",")]
-            near = difflib.get_close_matches(match[1], choices, n=1)
-            if near:
-                message += f"; did you mean {near[0]!r}?"
-        self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
 
 
 def run(argv: list[str]) -> int:

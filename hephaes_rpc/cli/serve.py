@@ -3,6 +3,7 @@
 import argparse
 import os
 
+from hephaes_rpc.cli.parsing import Parser
 from hephaes_rpc.config import LOG_LEVELS, Options
 from hephaes_rpc.stdio import Wire
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def serve(argv: list[str], wire: Wire) -> int:
     """Run the sidecar until its client leaves; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="hephaes-rpc serve", allow_abbrev=False)
+    parser = Parser(prog="hephaes-rpc serve", allow_abbrev=False)
     add_arguments(parser)
     arguments = parser.parse_args(argv)
     from hephaes_rpc import server
