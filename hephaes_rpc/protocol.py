@@ -236,9 +236,6 @@ class Protocol(JsonRPCProtocol):
             self._refuse(envelope, as_error(error, envelope.method))
 
     def _take_call(self, envelope: Envelope, name: str) -> None:
-        if name == CANCEL and not envelope.has_id:
-            self._cancel(envelope.params)
-            return
         if envelope.id is not None and envelope.id in self._in_flight:
             raise HephaesError("invalid_request", f"a request with the id {shown(envelope.id)} is still in flight")
         if refusal := self._admit(name):
@@ -268,10 +265,9 @@ class Protocol(JsonRPCProtocol):
         else:
             logger.info("ignored the notification %s: %s", shown(envelope.method), error.message)
 
-    def _cancel(self, params: Any) -> None:
-        request_id = params.get("id") if type(params) is dict else None
-        call = self._in_flight.get(request_id) if type(request_id) in (str, int, float) else None
-        if call is not None:
+    def cancel(self, request_id: str | int | float) -> None:
+        """Cancel the request with that id, if it is in flight."""
+        if call := self._in_flight.get(request_id):
             call.cancel()
 
     def _execute_handler(

@@ -74,6 +74,10 @@ class Lifecycle(Protocol):
         """Let notifications go out."""
         ...
 
+    def cancel(self, request_id: str | int | float) -> None:
+        """Have a request in flight stop."""
+        ...
+
     def watch(self, process_id: int) -> None:
         """End when that process ends."""
         ...

@@ -270,7 +270,7 @@ class Server:
 
     def _admit(self, name: str) -> HephaesError | None:
         """Why a method may not be called now."""
-        if name == "exit":
+        if name in ("exit", "$/cancelRequest"):
             return None
         if self._phase == "down":
             return HephaesError("invalid_request", f"{name}: the sidecar is shutting down, only exit is left")
@@ -331,6 +331,10 @@ class Server:
         if self._phase == "ready":
             self._app.notify.open()
             self._logs.tell(self._app.notify)
+
+    def cancel(self, request_id: str | int | float) -> None:
+        """Have a request in flight stop."""
+        self._protocol.cancel(request_id)
 
     def watch(self, process_id: int) -> None:
         """End as on end of input when that process ends."""

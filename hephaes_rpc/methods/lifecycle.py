@@ -90,6 +90,13 @@ class InitializeResult:
 
 
 @frozen
+class CancelParams:
+    """The id of a request in flight."""
+
+    id: str | int | float
+
+
+@frozen
 class SetTraceParams:
     """How much is told through ``$/logTrace``."""
 
@@ -165,6 +172,12 @@ async def shutdown(ctx: RequestContext) -> None:
 def leave(ctx: RequestContext) -> None:
     """End the process: exit code 0 after ``shutdown``, 1 without."""
     ctx.app.lifecycle.exit()
+
+
+@method("$/cancelRequest", params=CancelParams, notification=True)
+def cancel_request(ctx: RequestContext, params: CancelParams) -> None:
+    """Have a request end with error -32800 as soon as its work can stop."""
+    ctx.app.lifecycle.cancel(params.id)
 
 
 @method("$/setTrace", params=SetTraceParams, notification=True)

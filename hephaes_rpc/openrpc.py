@@ -1,0 +1,259 @@
+"""The OpenRPC document of the registered methods: JSON Schema (draft 7) of their attrs classes.
+
+Strategy: the classes that ``serde`` structures and unstructures are walked by the same ``members``, so the document
+says what the server does.  What comes in and what goes out differ (members with a default may be left out of params,
+results have all of them; an ``*_ns`` integer or its ``*_ns_str`` text is enough in params), hence two renderings of a
+class: ``Name`` for results, ``NameInput`` for params.
+"""
+
+from datetime import datetime
+from enum import Enum
+from functools import cache
+from pathlib import PurePath
+from typing import Any, Literal, get_args, get_origin
+
+import attrs
+
+from hephaes_rpc import __version__
+from hephaes_rpc.errors import KINDS
+from hephaes_rpc.registry import REGISTRY, Lane, Method, Notification, Registry
+from hephaes_rpc.serde import SAFE_INTEGER, Member, members, union_args, unstructure
+
+VERSION = "1.3.2"
+TITLE = "Hephaes RPC"
+TOKEN: Any = str | int
+INTEGER_TEXT = {"type": "string", "pattern": "^-?[0-9]+$"}
+BYTES = {
+    "type": "object",
+    "properties": {"__bytes__": {"const": True}, "encoding": {"const": "base64"}, "value": {"type": "string"}},
+    "required": ["__bytes__", "encoding", "value"],
+}
+_SCALARS: dict[Any, dict[str, Any]] = {
+    Any: {},
+    object: {},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    str: {"type": "string"},
+    bool: {"type": "boolean"},
+    bytes: BYTES,
+    type(None): {"type": "null"},
+    None: {"type": "null"},
+    datetime: {"type": "string", "format": "date-time"},
+    dict: {"type": "object"},
+    list: {"type": "array"},
+}
+_COMMON_ERRORS = ("not_initialized", "invalid_request", "cancelled", "bug")
+
+
+@cache
+def document(registry: Registry = REGISTRY) -> dict[str, Any]:
+    """The OpenRPC document; methods in the order of registration."""
+    schemas = Schemas()
+    methods = [_method(method, schemas) for method in registry.methods.values()]
+    methods += [_outgoing(notification, schemas) for notification in registry.outgoing.values()]
+    return {
+        "openrpc": VERSION,
+        "info": {
+            "title": TITLE,
+            "version": __version__,
+            "description": "Robot logs in, training datasets out: JSON-RPC 2.0 on stdin and stdout, framed as in LSP.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "methods": methods,
+        "components": {
+            "schemas": dict(sorted(schemas.components.items())),
+            "errors": {
+                kind: {"code": code, "message": meaning, "data": {"kind": kind}}
+                for kind, (code, meaning) in KINDS.items()
+            },
+        },
+    }
+
+
+def _method(method: Method, schemas: "Schemas") -> dict[str, Any]:
+    params = schemas.descriptors(method.params) if method.params is not None else []
+    if method.progress:
+        doc = {"description": "progress of the request is reported under this token by $/progress"}
+        params.append({"name": "workDoneToken", "required": False, "schema": schemas.of(TOKEN, inward=True), **doc})
+    entry = _entry(method.name, method.summary, params)
+    if method.notification:
+        return {**entry, "x-direction": "client-to-server"}
+    kinds = dict.fromkeys((*(("invalid_params",) if params else ()), *_COMMON_ERRORS, *method.errors))
+    if method.lane is Lane.FAST:
+        kinds.pop("cancelled")
+    return {
+        **entry,
+        "result": {"name": "result", "required": True, "schema": schemas.of(method.result, inward=False)},
+        "errors": [{"$ref": f"#/components/errors/{kind}"} for kind in kinds],
+        "x-progress": method.progress,
+    }
+
+
+def _outgoing(notification: Notification, schemas: "Schemas") -> dict[str, Any]:
+    params = schemas.descriptors(notification.params, inward=False) if notification.params is not None else []
+    entry = {**_entry(notification.name, notification.summary, params), "x-direction": "server-to-client"}
+    return {**entry, "x-request": True} if notification.request else entry
+
+
+def _entry(name: str, text: str, params: list[dict[str, Any]]) -> dict[str, Any]:
+    summary, _, description = text.partition("\n")
+    more = {"description": description.strip()} if description.strip() else {}
+    tags = {"tags": [{"name": name.partition("/")[0]}]} if "/" in name and name[0] != "$" else {}
+    return {"name": name, "summary": summary, **more, **tags, "paramStructure": "by-name", "params": params}
+
+
+class Schemas:
+    """JSON Schemas of types; attrs classes become ``components``, once each."""
+
+    def __init__(self) -> None:
+        self.components: dict[str, dict[str, Any]] = {}
+        self._classes: dict[str, Any] = {}
+
+    def of(self, tp: Any, *, inward: bool) -> dict[str, Any]:
+        """The schema of a type expression."""
+        if (known := _scalar(tp)) is not None:
+            return dict(known)
+        origin, args = get_origin(tp), get_args(tp)
+        if origin is Literal:
+            return _enum(args)
+        if isinstance(tp, type) and issubclass(tp, Enum):
+            return _enum(tuple(member.value for member in tp))
+        if isinstance(tp, type) and issubclass(tp, PurePath):
+            return {"type": "string"}
+        if attrs.has(tp):
+            return self._reference(tp, inward)
+        if len(union_args(tp)) > 1:
+            return self._union(union_args(tp), inward)
+        if origin is dict:
+            value = self.of(args[1], inward=inward)
+            return {"type": "object", **({"additionalProperties": value} if value else {})}
+        if origin in (list, tuple):
+            item = self.of(args[0], inward=inward)
+            return {"type": "array", **({"items": item} if item else {})}
+        raise TypeError(f"no JSON Schema for {tp!r}")
+
+    def descriptors(self, cls: Any, *, inward: bool = True) -> list[dict[str, Any]]:
+        """The members of a params class as OpenRPC content descriptors, required ones first."""
+        found = []
+        for name, member, schema, required in self._properties(cls, inward):
+            doc = {"description": member.attribute.metadata["doc"]} if "doc" in member.attribute.metadata else {}
+            found.append({"name": name, "required": required, **doc, "schema": schema})
+        return sorted(found, key=lambda descriptor: not descriptor["required"])
+
+    def _union(self, args: tuple[Any, ...], inward: bool) -> dict[str, Any]:
+        schemas = [self.of(arg, inward=inward) for arg in args]
+        plain = [schema for schema in schemas if schema.keys() == {"type"}]
+        if len(plain) == len(schemas):
+            return {"type": list(dict.fromkeys(schema["type"] for schema in schemas))}
+        return {} if {} in schemas else {"anyOf": schemas}
+
+    def _reference(self, cls: Any, inward: bool) -> dict[str, Any]:
+        name = f"{cls.__name__}Input" if inward else cls.__name__
+        if self._classes.setdefault(name, cls) is not cls:
+            raise TypeError(f"two classes would be called {name}: {cls} and {self._classes[name]}")
+        if name not in self.components:
+            self.components[name] = {}  # ends a recursion
+            self.components[name] = self._object(cls, inward)
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    def _object(self, cls: Any, inward: bool) -> dict[str, Any]:
+        properties: dict[str, Any] = {}
+        required: list[str] = []
+        either: list[dict[str, Any]] = []
+        for name, member, schema, is_required in self._properties(cls, inward):
+            doc = member.attribute.metadata.get("doc")
+            properties[name] = {**schema, "description": doc} if doc and "$ref" not in schema else schema
+            if is_required:
+                required.append(name)
+            elif inward and member.required and member.is_ns and name == member.name:
+                either.append({"anyOf": [{"required": [name]}, {"required": [f"{name}_str"]}]})
+        return {
+            "type": "object",
+            "description": (cls.__doc__ or "").strip().partition("\n")[0],
+            "properties": properties,
+            **({"required": required} if required else {}),
+            **({"allOf": either} if either else {}),
+            **({"additionalProperties": False} if inward else {}),
+        }
+
+    def _properties(self, cls: Any, inward: bool) -> list[tuple[str, Member, dict[str, Any], bool]]:
+        """Name, member, schema and whether it must be there, for every member and every text twin of an integer."""
+        found = []
+        for member in members(cls):
+            schema = self.of(member.type, inward=inward)
+            schema = _constrained(schema, member.attribute.validator)
+            if inward and (default := _default(member.attribute)) is not attrs.NOTHING and "$ref" not in schema:
+                schema = {**schema, "default": default}
+            always = not inward or (member.required and not member.is_ns)
+            found.append((member.name, member, schema, always))
+            if member.is_ns:
+                found.append((f"{member.name}_str", member, _text_twin(member.type), always))
+        return found
+
+
+def _scalar(tp: Any) -> dict[str, Any] | None:
+    try:
+        return _SCALARS.get(tp)
+    except TypeError:  # unhashable, hence no scalar
+        return None
+
+
+def _enum(values: tuple[Any, ...]) -> dict[str, Any]:
+    text = {"type": "string"} if all(isinstance(value, str) for value in values) else {}
+    return {**text, "enum": list(values)}
+
+
+def _text_twin(tp: Any) -> dict[str, Any]:
+    """The schema of ``*_ns_str`` beside an ``*_ns`` of that type."""
+    twins: list[dict[str, Any]] = []
+    for arg in union_args(tp):
+        is_list = get_origin(arg) in (list, tuple)
+        twin = {"type": "array", "items": INTEGER_TEXT} if is_list else INTEGER_TEXT
+        twins.append({"type": "null"} if arg is type(None) else twin)
+    return twins[0] if len(twins) == 1 else {"anyOf": twins}
+
+
+def _default(attribute: Any) -> Any:
+    """The default of a member as JSON, NOTHING when it has none that can be shown."""
+    default = attribute.default
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        if default.takes_self:
+            return attrs.NOTHING
+        default = default.factory()
+    return default if default is attrs.NOTHING else unstructure(default)
+
+
+_BOUNDS = {">=": "minimum", "<=": "maximum", ">": "exclusiveMinimum", "<": "exclusiveMaximum"}
+
+
+def _constrained(schema: dict[str, Any], validator: Any) -> dict[str, Any]:
+    """``schema`` narrowed by what an attrs validator asks for; validators of other kinds narrow nothing."""
+    limits = _limits(validator)
+    if not limits:
+        return schema
+    if "anyOf" in schema:
+        return {"anyOf": [each if each == {"type": "null"} else {**each, **limits} for each in schema["anyOf"]]}
+    return {**schema, **limits}
+
+
+def _limits(validator: Any) -> dict[str, Any]:
+    kind = type(validator).__name__
+    limits: dict[str, Any] = {}
+    if kind == "_AndValidator":
+        for each in validator._validators:
+            limits |= _limits(each)
+    elif kind == "_OptionalValidator":
+        limits = _limits(validator.validator)
+    elif kind == "_NumberValidator" and abs(validator.bound) <= SAFE_INTEGER:
+        limits = {_BOUNDS[validator.compare_op]: validator.bound}
+    elif kind == "_MinLengthValidator":
+        limits = {"minLength": validator.min_length}
+    elif kind == "_MaxLengthValidator":
+        limits = {"maxLength": validator.max_length}
+    elif kind == "_MatchesReValidator":
+        limits = {"pattern": validator.pattern.pattern}
+    elif kind == "_InValidator":
+        limits = {"enum": list(validator.options)}
+    elif kind == "_DeepIterable" and (inner := _limits(validator.member_validator)):
+        limits = {"items": inner}
+    return limits
