@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", action="append", metavar="NAME", help="only this topic; may be repeated")
     parser.add_argument("--row-group-rows", type=int, metavar="N", help="rows per Parquet row group")
     parser.add_argument(
-        "--payload-encoding", choices=("typed", "json", "typed_features"), help="Parquet: typed columns, or JSON text"
+        "--payload-encoding", choices=("typed", "json"), help="Parquet: typed columns (default), or JSON text"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that have the names of outputs")
 
