@@ -7,6 +7,7 @@ not, which is faster and, compressed, smaller; binary columns have no statistics
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,12 +70,18 @@ class ParquetFile:
             self._write_pending(self._pending_rows)
         self._writer.close()
         self._file.close()
-        return WriterResult(self._rows)
+        return WriterResult(rows=self._rows)
 
     def abandon(self) -> None:
-        """Drop what is pending; the file is left without a usable footer or is removed by its owner."""
+        """Drop what is pending and close the file, whatever the disk has against it."""
         self._pending.clear()
         self._pending_rows = self.pending_bytes = 0
+        if self._writer.is_open:
+            self._writer.is_open = False  # or its finalizer would write a footer
+            with suppress(OSError):
+                self._writer.writer.close()
+        with suppress(OSError):
+            self._file.close()
 
     def read_back(self) -> int:
         """Rows that the footer on disk declares."""

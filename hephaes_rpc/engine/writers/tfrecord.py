@@ -36,9 +36,9 @@ from numpy.typing import NDArray
 from hephaes_native.flatten import Bits, Column, ExampleEncoder
 from hephaes_rpc.engine.spec import TIMESTAMP, TFRecordOutput
 from hephaes_rpc.engine.writers import FEATURES_SUFFIX, WriterResult
-from hephaes_rpc.errors import SpecError
+from hephaes_rpc.errors import HephaesError, SpecError
 
-PIECE_BYTES = 4 << 20
+PIECE_BYTES = 1 << 20
 GZIP_LEVEL = 6
 LENGTH_PREFIX = "__sequence_length__"
 FRAME_BYTES = 16
@@ -339,7 +339,10 @@ class TFRecordFile:
         """Write the records of a batch."""
         if not batch.num_rows:
             return
-        encoder = ExampleEncoder(batch.num_rows, self._columns(batch))
+        try:
+            encoder = ExampleEncoder(batch.num_rows, self._columns(batch))
+        except OverflowError as error:
+            raise HephaesError("unsupported", f"a record is too large for TFRecord: {error}") from error
         row = 0
         while row < batch.num_rows:
             data, row = encoder.encode(row, PIECE_BYTES)
