@@ -1,0 +1,195 @@
+"""What a worker process does with a task: index logs, convert logs.  Everything it finds leaves it as events.
+
+Events are JSON objects with the member ``event``: ``progress`` (asset, phase, done, total, unit, message), ``indexed``
+(asset_id, metadata, file_size, mtime_ns) and ``published`` (asset_id, outputs, counts, warnings).  The engine is
+imported once it is known which part of it is needed.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from hephaes_rpc.errors import HephaesError
+
+PROGRESS_INTERVAL_S = 0.1
+MAX_NOTES = 100
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+class Context:
+    """One task as the engine sees it; also a ``pipeline.Context``.
+
+    Args:
+        task: As the parent sent it.
+        emit: Sends an event.
+        check: Raises CancelledByClient when the work should stop.
+
+    Attributes:
+        asset: Number of the asset at work.
+    """
+
+    def __init__(self, task: dict[str, Any], emit: Emit, check: Callable[[], None]) -> None:
+        self.task = task
+        self.emit = emit
+        self.check = check
+        self.asset = 0
+        self._phase: tuple[int, str] | None = None
+        self._told_at = 0.0
+
+    @property
+    def temp_tag(self) -> str:
+        """Marks the temporary files of this attempt."""
+        return temp_tag(self.task["job_id"], self.task["attempt"])
+
+    def progress(self, phase: str, done: int, total: int, unit: str, message: str = "") -> None:
+        """Tell how far the asset at work is: at once in a new phase, else at most ten times a second."""
+        now = time.monotonic()
+        if (self.asset, phase) == self._phase and now - self._told_at < PROGRESS_INTERVAL_S:
+            return
+        self._phase, self._told_at = (self.asset, phase), now
+        self.emit(
+            {
+                "event": "progress",
+                "asset": self.asset,
+                "phase": phase,
+                "done": done,
+                "total": total,
+                "unit": unit,
+                "message": message or None,
+            }
+        )
+
+
+def temp_tag(job_id: str, attempt: int) -> str:
+    """What marks the temporary files of one attempt at a job."""
+    return f"{job_id}-{attempt}"
+
+
+def perform(context: Context) -> None:
+    """Do the task; raises what the engine raises."""
+    action = {"index": _index, "convert": _convert}[context.task["type"]]
+    for number, asset in enumerate(context.task["assets"]):
+        context.check()
+        context.asset = number
+        action(context, asset)
+
+
+def _index(context: Context, asset: dict[str, Any]) -> None:
+    from hephaes_rpc.engine.logs import open_log
+    from hephaes_rpc.engine.logs.describe import describe
+
+    def swept(done: int, total: int) -> None:
+        context.check()
+        context.progress("index", done, total, "bytes")
+
+    mtime_ns = _registered_file(asset["path"]).st_mtime_ns
+    with open_log(asset["path"], swept) as log:
+        info = describe(log)
+        summary = log.summary
+    topics = [
+        {
+            "name": stream.topic,
+            "message_type": stream.type_name,
+            "message_count": stream.message_count,
+            "rate_hz": stream.rate_hz,
+            "modality": stream.modality,
+            "encoding": stream.encoding,
+            "schema_encoding": stream.schema_encoding,
+            "start_ns": stream.start_ns,
+            "end_ns": stream.end_ns,
+            "max_gap_ns": stream.max_gap_ns,
+            "out_of_order": stream.out_of_order,
+            "undecodable": stream.undecodable,
+        }
+        for stream in info.streams
+    ]
+    used = [name or "none" for name in summary.compression]
+    sensors: list[str] = [*info.sensor_types] or ["other"] * bool(topics)
+    metadata = {
+        "duration": info.duration_s,
+        "start_ns": summary.start_ns,
+        "end_ns": summary.end_ns,
+        "message_count": summary.message_count,
+        "topic_count": len(topics),
+        "sensor_types": sensors,
+        "topics": topics,
+        "default_episode": {
+            "episode_id": f"{asset['asset_id']}:default",
+            "label": "Episode 1",
+            "duration": info.duration_s,
+        },
+        "raw_metadata": {
+            "path": summary.path,
+            "file_path": summary.path,
+            "file_size_bytes": summary.size_bytes,
+            "ros_version": summary.ros_version,
+            "storage_format": summary.storage_format,
+            "compression_format": used[0] if len(used) == 1 else "mixed" if used else "none",
+            "compression": {name or "none": attrs.asdict(use) for name, use in summary.compression.items()},
+            "profile": summary.profile,
+            "library": summary.library,
+            "outcome": summary.outcome,
+            "gaps": _first(summary.gaps),
+            "warnings": _first(summary.warnings),
+        },
+    }
+    context.check()
+    context.emit(
+        {
+            "event": "indexed",
+            "asset_id": asset["asset_id"],
+            "metadata": metadata,
+            "file_size": summary.size_bytes,
+            "mtime_ns": mtime_ns,
+        }
+    )
+
+
+def _convert(context: Context, asset: dict[str, Any]) -> None:
+    from hephaes_rpc.engine.pipeline import ConvertTask, convert
+    from hephaes_rpc.engine.spec import ConversionSpec
+    from hephaes_rpc.serde import structure
+
+    task = context.task
+    _registered_file(asset["path"])
+    result = convert(
+        ConvertTask(
+            log_path=asset["path"],
+            spec=structure(task["spec"], ConversionSpec, "spec"),
+            output_dir=task["output_dir"],
+            episode_id=asset["episode_id"],
+            stem=asset["episode_id"],
+            overwrite=task["overwrite"],
+        ),
+        context,
+    )
+    context.emit(
+        {
+            "event": "published",
+            "asset_id": asset["asset_id"],
+            "outputs": [attrs.asdict(output) for output in result.outputs],
+            "counts": dict(result.counts),
+            "warnings": _first(result.warnings),
+        }
+    )
+
+
+def _registered_file(path: str) -> os.stat_result:
+    """What the file is now; one that is gone is an asset's trouble, not a wrong param."""
+    try:
+        return os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        raise HephaesError("asset_unavailable", f"the registered file {path} is gone", path=path) from None
+    except OSError as error:
+        kind = "permission" if isinstance(error, PermissionError) else "io_error"
+        raise HephaesError(kind, f"{path}: {error.strerror}", path=path) from None
+
+
+def _first(notes: list[str] | tuple[str, ...]) -> list[str]:
+    """A list short enough to be stored and shown."""
+    more = len(notes) - MAX_NOTES
+    return [*notes[:MAX_NOTES], f"and {more} more"] if more > 0 else list(notes)
