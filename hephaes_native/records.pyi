@@ -1,6 +1,7 @@
 """Native walk of record bytes: MCAP data sections and chunks, ROS1 bag files and chunks."""
 
 from array import array
+
 from typing_extensions import Buffer
 
 STATUS_NAMES: tuple[str, ...]
@@ -9,8 +10,8 @@ class Walk:
     """Messages of one chunk, grouped by slot, in file order inside a slot.
 
     ``log_time``, ``publish_time`` (ns; a publish time beyond 2^63-1 is 2^63-1), ``offset``, ``length`` (bytes, of the
-    payload inside the data) are int64[n]; ``bounds`` is int64[n_slots + 1]; ``definitions`` holds the offsets of schema,
-    channel and connection records.  ``messages`` counts all messages, selected or not.  ``status`` is an index of
+    payload inside the data) are int64[n]; ``bounds`` is int64[n_slots + 1]; ``definitions`` holds the offsets of
+    schema, channel and connection records.  ``messages`` counts all messages, selected or not.  ``status`` is an index of
     STATUS_NAMES and ``stop`` the first byte of the record that ended the walk (the size of the data for status 0).
     """
 
