@@ -50,6 +50,7 @@ KINDS: dict[str, Kind] = {
     "workspace_corrupt": Kind(409, "the database is damaged or not ours"),
     "asset_not_found": Kind(404, "no asset with that id"),
     "asset_already_registered": Kind(409, "the log is already registered in this workspace"),
+    "unknown_asset": Kind(422, "the request names an asset that the workspace does not have"),
     "asset_not_indexed": Kind(422, "the asset must be indexed first"),
     "asset_unavailable": Kind(422, "the registered file is gone"),
     "job_not_found": Kind(404, "no job with that id"),

@@ -1,0 +1,396 @@
+"""Conversions: ask for one, follow it, find it again; what conversions there can be."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from attrs import field, frozen
+
+from hephaes_rpc.engine.spec import (
+    ConversionSpec,
+    Layout,
+    Output,
+    ParquetCompression,
+    ParquetOutput,
+    Resample,
+    ResampleMethod,
+    TFRecordCompression,
+    TFRecordOutput,
+    check_spec,
+)
+from hephaes_rpc.errors import HephaesError, SpecError
+from hephaes_rpc.methods.common import (
+    WORKSPACE_ERRORS,
+    InWorkspace,
+    WorkspacePaging,
+    filters_of,
+    given,
+    page_of,
+    refused,
+    require,
+)
+from hephaes_rpc.model import (
+    AssetDetail,
+    ConversionDetail,
+    ConversionSummary,
+    MappingMode,
+    RepresentationPolicy,
+    TopicSummary,
+)
+from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.serde import unstructure
+from hephaes_rpc.store.conversions import ConversionFilters
+from hephaes_rpc.store.values import new_id
+from hephaes_rpc.store.workspace import OpenWorkspace
+
+POLICY_VERSION = 1
+LEGACY_MARKER = "legacy_list_image_payload"
+LEGACY_WARNING = "image data is written as lists of integers, as older readers expect it"
+
+Sort = Literal["created_at", "-created_at"]
+
+
+@frozen(kw_only=True)
+class ConversionsCreateParams(InWorkspace):
+    """What is to be converted, and into what: by ``mapping``, by ``spec`` or by a saved config."""
+
+    asset_ids: list[str] = field(metadata={"doc": "at least one, none twice"})
+    mapping: dict[str, list[str]] | None = field(
+        default=None,
+        metadata={"doc": "field -> topics, the first that a log has is taken; without it every topic is a field"},
+    )
+    output: Output | None = field(default=None, metadata={"doc": "Parquet without compression by default"})
+    resample: Resample | None = field(default=None, metadata={"doc": "without it the messages keep their times"})
+    write_manifest: bool | None = field(default=None, metadata={"doc": "true by default"})
+    spec: dict[str, Any] | None = None
+    saved_config_id: str | None = field(default=None, converter=given, metadata={"doc": "id or name"})
+
+
+@frozen(kw_only=True)
+class ConversionsListParams(WorkspacePaging):
+    """Which conversions."""
+
+    sort: Sort | None = None
+    image_payload_contract: str | None = None
+    legacy_compatible: bool | None = None
+
+
+@frozen(kw_only=True)
+class ConversionPage:
+    """A page of conversions."""
+
+    items: list[ConversionSummary]
+    total: int
+    next_cursor: str | None
+    total_is_lower_bound: bool
+
+
+@frozen(kw_only=True)
+class ConversionParams(InWorkspace):
+    """One conversion."""
+
+    conversion_id: str
+
+
+@method(
+    "conversions/create",
+    params=ConversionsCreateParams,
+    result=ConversionDetail,
+    errors=("unknown_asset", "asset_not_indexed", "invalid_spec", "unsupported", *WORKSPACE_ERRORS),
+    lane=Lane.LONG,
+    progress=True,
+)
+async def conversions_create(ctx: RequestContext, params: ConversionsCreateParams) -> ConversionDetail:
+    """Queue a conversion; answers at once, ``jobs/didChange`` tells how it ends."""
+    asset_ids = [asset_id.strip() for asset_id in params.asset_ids]
+    require([*_wrong_ids(asset_ids), *_wrong_mapping(params.mapping), *_excluded(params)])
+    if params.spec is not None or params.saved_config_id is not None:
+        name = "spec" if params.spec is not None else "saved_config_id"
+        raise HephaesError(
+            "unsupported",
+            f"conversions/create does not take {name} in this version",
+            hint="describe the conversion by mapping, output and resample",
+        )
+    workspace = ctx.workspace(params.workspace_id)
+    detail: ConversionDetail = await ctx.in_thread(_create, workspace, asset_ids, params)
+    ctx.app.jobs.submit(workspace, detail.job)
+    return detail
+
+
+def _wrong_ids(asset_ids: Sequence[str]) -> list[dict[str, Any]]:
+    expected = "ids of assets, at least one and none twice"
+    if not asset_ids:
+        return [refused("asset_ids", "asset_ids must name at least one asset", expected, [])]
+    return [
+        refused(
+            f"asset_ids[{k}]", "must not be blank" if not asset_id else f"{asset_id} is given twice", expected, asset_id
+        )
+        for k, asset_id in enumerate(asset_ids)
+        if not asset_id or asset_id in asset_ids[:k]
+    ]
+
+
+def _wrong_mapping(mapping: Mapping[str, Sequence[str]] | None) -> list[dict[str, Any]]:
+    if mapping is None:
+        return []
+    expected = "field names, each with at least one topic"
+    if not mapping:
+        return [refused("mapping", "mapping must not be empty", expected, {})]
+    errors = []
+    for name, topics in mapping.items():
+        if not name.strip():
+            errors.append(refused("mapping", "the name of a field must not be blank", expected, name))
+        if not topics:
+            errors.append(refused(f"mapping.{name}", f"the field {name!r} must list at least one topic", expected, []))
+        errors += [
+            refused(f"mapping.{name}[{k}]", f"the field {name!r} lists a blank topic", expected, topic)
+            for k, topic in enumerate(topics)
+            if not topic.strip()
+        ]
+    return errors
+
+
+def _excluded(params: ConversionsCreateParams) -> list[dict[str, Any]]:
+    """What is given beside a spec or a saved config that says it already."""
+    for owner in ("saved_config_id", "spec"):
+        if getattr(params, owner) is not None:
+            others = [name for name in ("spec", "mapping", "output", "resample") if name != owner]
+            return [
+                refused(
+                    name, f"{name} cannot be given together with {owner}", f"nothing beside {owner}", unstructure(value)
+                )
+                for name in others
+                if (value := getattr(params, name)) is not None
+            ]
+    return []
+
+
+def _create(workspace: OpenWorkspace, asset_ids: Sequence[str], params: ConversionsCreateParams) -> ConversionDetail:
+    """Check the request against the assets, then store the conversion with its queued job."""
+    spec = ConversionSpec(
+        mapping=params.mapping,
+        resample=params.resample,
+        output=params.output or ParquetOutput(),
+        write_manifest=params.write_manifest is not False,
+    )
+    check_spec(spec)
+    assets = _indexed(workspace, asset_ids)
+    mapping = _resolved(spec, assets)
+    conversion_id = new_id()
+    output_path = str(workspace.outputs_dir / conversion_id)
+    policy = representation_policy(spec.output)
+    mode: MappingMode = "auto" if params.mapping is None else "custom"
+    config = {
+        "mapping": mapping,
+        "mapping_mode": mode,
+        "output": unstructure(spec.output),
+        "resample": unstructure(spec.resample),
+        "write_manifest": spec.write_manifest,
+        "spec": unstructure(spec),
+        "representation_policy": unstructure(policy)
+        | {"effective_image_payload_contract": policy.image_payload_contract},
+    }
+    payload = {
+        "type": "convert",
+        "conversion_id": conversion_id,
+        "output_dir": output_path,
+        "spec": unstructure(spec),
+        "assets": [
+            {"asset_id": each.asset.id, "path": each.asset.file_path, "episode_id": f"episode_{number:04}"}
+            for number, each in enumerate(assets, 1)
+        ],
+        "overwrite": False,
+    }
+    return workspace.conversions.create(
+        asset_ids,
+        config,
+        payload,
+        output_path=output_path,
+        policy=policy,
+        conversion_id=conversion_id,
+        job_config={"execution": "worker", "output_path": output_path, **config},
+    )
+
+
+def _indexed(workspace: OpenWorkspace, asset_ids: Sequence[str]) -> list[AssetDetail]:
+    """The assets with their topics; refuses those that do not exist or were never indexed."""
+    assets = []
+    for asset_id in asset_ids:
+        try:
+            assets.append(workspace.assets.detail(asset_id))
+        except HephaesError as error:
+            if error.kind != "asset_not_found":
+                raise
+            raise HephaesError("unknown_asset", error.message, asset_id=asset_id) from None
+    missing = [each.asset for each in assets if each.metadata is None or each.asset.last_indexed_time is None]
+    if missing:
+        names = ", ".join(asset.file_name for asset in missing)
+        raise HephaesError(
+            "asset_not_indexed",
+            f"{names} must be indexed first",
+            hint="assets/index",
+            asset_ids=[asset.id for asset in missing],
+        )
+    return assets
+
+
+@frozen
+class _Topic:
+    """A stream as a mapping names it."""
+
+    topic: str
+    type_name: str
+    undecodable: str | None
+
+
+def _topics(topics: Sequence[TopicSummary]) -> list[_Topic]:
+    return [_Topic(each.name, each.message_type, each.undecodable) for each in topics]
+
+
+def _resolved(spec: ConversionSpec, assets: Sequence[AssetDetail]) -> Mapping[str, Sequence[str]]:
+    """The mapping in effect; raises SpecError for a field that one of the assets has no topic for.
+
+    Without a mapping each asset is mapped on its own; that of the first one is told.
+    """
+    from hephaes_rpc.engine.plan import auto_mapping, resolve
+
+    streams = [_topics(each.metadata.topics if each.metadata else []) for each in assets]
+    if spec.mapping is None:
+        return auto_mapping([stream for stream in streams[0] if stream.undecodable is None])
+    for each, known in zip(assets, streams, strict=True):
+        name = each.asset.file_name
+        try:
+            chosen = resolve(spec.mapping, known)
+        except SpecError as error:
+            raise SpecError(f"{name}: {error.message}", asset_id=each.asset.id, **error.data) from None
+        for target, (selector, stream) in chosen.items():
+            if stream.undecodable is not None:
+                message = f"{name}: field {target!r}: topic {selector!r} cannot be decoded: {stream.undecodable}"
+                raise HephaesError("unsupported", message, asset_id=each.asset.id, field=target, topic=stream.topic)
+    return spec.mapping
+
+
+def representation_policy(output: Output) -> RepresentationPolicy:
+    """How an output represents images and nulls."""
+    if isinstance(output, ParquetOutput):
+        return RepresentationPolicy(POLICY_VERSION, "parquet", None, None, None, None, [], [])
+    contract = output.image_payload_contract
+    legacy = contract == "legacy_list_v1"
+    return RepresentationPolicy(
+        policy_version=POLICY_VERSION,
+        output_format="tfrecord",
+        requested_image_payload_contract=contract,
+        image_payload_contract=contract,
+        payload_encoding=output.payload_encoding,
+        null_encoding=output.null_encoding,
+        compatibility_markers=[LEGACY_MARKER] if legacy else [],
+        warnings=[LEGACY_WARNING] if legacy else [],
+    )
+
+
+@method(
+    "conversions/list",
+    params=ConversionsListParams,
+    result=ConversionPage,
+    errors=("cursor_mismatch", *WORKSPACE_ERRORS),
+)
+def conversions_list(ctx: RequestContext, params: ConversionsListParams) -> ConversionPage:
+    """Conversions, the newest first."""
+    conversions = ctx.workspace(params.workspace_id).conversions
+    filters = filters_of(ConversionFilters, params)
+    return page_of(ConversionPage, conversions.list(filters, params.limit, params.cursor, params.sort))
+
+
+@method(
+    "conversions/get",
+    params=ConversionParams,
+    result=ConversionDetail,
+    errors=("conversion_not_found", *WORKSPACE_ERRORS),
+)
+def conversions_get(ctx: RequestContext, params: ConversionParams) -> ConversionDetail:
+    """A conversion with its job and the files it has published."""
+    return ctx.workspace(params.workspace_id).conversions.get(params.conversion_id)
+
+
+def _choices(tp: Any) -> list[str]:
+    return list(get_args(tp))
+
+
+def _choices_of(cls: type, name: str) -> list[str]:
+    return _choices(next(attribute.type for attribute in cls.__attrs_attrs__ if attribute.name == name))  # type: ignore[attr-defined]
+
+
+@frozen(kw_only=True)
+class EngineCapabilities:
+    """What the engine can do; the lists of what belongs to specs are empty as long as specs are not taken."""
+
+    spec_version: int = 2
+    supports_spec_documents: bool = False
+    supports_inspection: bool = False
+    supports_draft_generation: bool = False
+    supports_preview: bool = False
+    supports_migration: bool = False
+    row_strategies: list[str] = field(factory=list)
+    authoring_row_strategies: list[str] = field(factory=list)
+    planned_row_strategies: list[str] = field(factory=lambda: ["trigger", "per-message", "resample"])
+    feature_source_kinds: list[str] = field(factory=list)
+    authoring_feature_source_kinds: list[str] = field(factory=list)
+    planned_feature_source_kinds: list[str] = field(factory=lambda: ["path", "constant", "metadata", "concat", "stack"])
+    feature_dtypes: list[str] = field(factory=list)
+    sync_policies: list[str] = field(factory=list)
+    missing_data_policies: list[str] = field(factory=list)
+    decode_failure_policies: list[str] = field(factory=list)
+    transform_kinds: list[str] = field(factory=list)
+    mapping_modes: list[str] = field(factory=lambda: ["auto", "custom"])
+    resample_strategies: list[str] = field(factory=lambda: _choices(ResampleMethod))
+    output_formats: list[str] = field(factory=lambda: ["parquet", "tfrecord"])
+    layouts: list[str] = field(factory=lambda: _choices(Layout))
+    parquet_compressions: list[str] = field(factory=lambda: _choices(ParquetCompression))
+    parquet_payload_encodings: list[str] = field(factory=lambda: _choices_of(ParquetOutput, "payload_encoding"))
+    tfrecord_compressions: list[str] = field(factory=lambda: _choices(TFRecordCompression))
+    tfrecord_payload_encodings: list[str] = field(factory=lambda: _choices_of(TFRecordOutput, "payload_encoding"))
+    tfrecord_null_encodings: list[str] = field(factory=lambda: _choices_of(TFRecordOutput, "null_encoding"))
+    tfrecord_float64: list[str] = field(factory=lambda: _choices_of(TFRecordOutput, "float64"))
+    tfrecord_absent_keys: list[str] = field(factory=lambda: _choices_of(TFRecordOutput, "absent_keys"))
+
+
+@frozen(kw_only=True)
+class OutputContract:
+    """How image payloads may be represented."""
+
+    policy_version: int = POLICY_VERSION
+    default_image_payload_contract: str = TFRecordOutput().image_payload_contract
+    supported_image_payload_contracts: list[str] = field(
+        factory=lambda: _choices_of(TFRecordOutput, "image_payload_contract")
+    )
+    legacy_compatibility_marker: str = LEGACY_MARKER
+
+
+@frozen(kw_only=True)
+class Persistence:
+    """What is kept of the way to a conversion."""
+
+    mode: str = "sqlite-json"
+    supports_saved_configs: bool = False
+    supports_saved_config_revisions: bool = False
+    supports_draft_revisions: bool = False
+    supports_preview_snapshots: bool = False
+    supports_migration_on_load: bool = False
+    supports_execute_from_saved_config: bool = False
+    spec_document_version: int = 2
+
+
+@frozen(kw_only=True)
+class AuthoringCapabilities:
+    """What conversions there can be."""
+
+    authoring_api_version: int = 1
+    hephaes: EngineCapabilities = field(factory=EngineCapabilities)
+    output_contract: OutputContract = field(factory=OutputContract)
+    persistence: Persistence = field(factory=Persistence)
+
+
+@method("conversions/capabilities", params=InWorkspace, result=AuthoringCapabilities, errors=WORKSPACE_ERRORS)
+def conversions_capabilities(ctx: RequestContext, params: InWorkspace) -> AuthoringCapabilities:
+    """What this version can convert, and how."""
+    ctx.workspace(params.workspace_id)
+    return AuthoringCapabilities()

@@ -1,0 +1,110 @@
+"""Logs as files of the user's: which path is one, and which lie below a folder."""
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from hephaes_rpc.errors import HephaesError
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".bag", ".mcap")
+CHECK_EVERY = 500
+
+
+class LogFile(NamedTuple):
+    """A log by its absolute path, links resolved, as it is now."""
+
+    path: Path
+    size_bytes: int
+    mtime_ns: int
+
+
+def log_file(text: str | Path) -> LogFile:
+    """The log at a path; raises ``invalid_path`` or ``permission``."""
+    path, found = _look(text)
+    if not stat.S_ISREG(found.st_mode):
+        raise _invalid(path, "is not a file")
+    if path.suffix.lower() not in SUFFIXES:
+        supported = " and ".join(SUFFIXES)
+        raise HephaesError(
+            "invalid_path", f"{printable(path.name)} is no log: {supported} are supported", path=printable(path)
+        )
+    return LogFile(path, found.st_size, found.st_mtime_ns)
+
+
+def folder_of(text: str) -> Path:
+    """The folder at a path, absolute, links resolved; raises ``invalid_path`` or ``permission``."""
+    path, found = _look(text)
+    if not stat.S_ISDIR(found.st_mode):
+        raise _invalid(path, "is not a folder")
+    return path
+
+
+def logs_below(folder: Path, recursive: bool, check: Callable[[], None]) -> list[Path]:
+    """The logs in a folder, sorted by path: regular files, links to such, hidden folders too.
+
+    Links to folders are not followed, so no tree is endless; what cannot be read is left out and told to the log.
+    ``check`` is called again and again and may raise.
+    """
+    found: list[Path] = []
+    waiting = [folder]
+    while waiting:
+        check()
+        current = waiting.pop()
+        try:
+            for k, entry in enumerate(_entries(current)):
+                if k % CHECK_EVERY == 0:
+                    check()
+                if entry.is_dir(follow_symlinks=False):
+                    if recursive:
+                        waiting.append(Path(entry.path))
+                elif Path(entry.name).suffix.lower() in SUFFIXES and _is_file(entry):
+                    found.append(Path(entry.path))
+        except OSError as error:
+            if current == folder:
+                raise
+            logger.warning("%s is left out of the scan: %s", printable(current), error.strerror)
+    return sorted(found, key=lambda path: path.parts)
+
+
+def printable(path: Path | str) -> str:
+    """A path as text that UTF-8 can say."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
+def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
+    with os.scandir(folder) as entries:
+        yield from entries
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link in a circle
+        return False
+
+
+def _look(text: str | Path) -> tuple[Path, os.stat_result]:
+    try:
+        path = Path(text).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _invalid(text, f"is not a usable path: {reason}") from None
+    try:
+        return path, path.stat()
+    except PermissionError:
+        raise HephaesError("permission", f"{printable(path)} may not be looked at", path=printable(path)) from None
+    except OSError as error:
+        absent = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        raise _invalid(path, "does not exist" if absent else f"cannot be used: {error.strerror}") from None
+    except ValueError as error:
+        raise _invalid(path, f"is not a usable path: {error}") from None
+
+
+def _invalid(path: Path | str, what: str) -> HephaesError:
+    return HephaesError("invalid_path", f"{printable(path)} {what}", path=printable(path))

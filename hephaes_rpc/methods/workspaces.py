@@ -1,0 +1,113 @@
+"""The registry of workspaces, and which of them is active."""
+
+from typing import Literal
+
+from attrs import field, frozen
+
+from hephaes_rpc.methods.common import Paging, given, not_blank, page_of, trimmed
+from hephaes_rpc.model import Workspace
+from hephaes_rpc.registry import Lane, RequestContext, method
+
+Sort = Literal["last_opened_at", "-last_opened_at", "created_at", "-created_at", "name", "-name"]
+
+
+@frozen(kw_only=True)
+class WorkspacesListParams(Paging):
+    """Which page of the registry."""
+
+    sort: Sort | None = None
+
+
+@frozen(kw_only=True)
+class WorkspacePage:
+    """A page of the registry; ``active_workspace_id`` is null when none is ready."""
+
+    items: list[Workspace]
+    total: int
+    next_cursor: str | None
+    total_is_lower_bound: bool
+    active_workspace_id: str | None
+
+
+@frozen(kw_only=True)
+class WorkspacesCreateParams:
+    """A folder, which need not exist, and what its workspace is called."""
+
+    root_path: str = field(validator=not_blank, converter=trimmed, metadata={"doc": "~ is expanded"})
+    name: str | None = field(default=None, converter=given, metadata={"doc": "without it the name of the folder"})
+    activate: bool = True
+
+
+@frozen(kw_only=True)
+class WorkspaceParams:
+    """One workspace."""
+
+    workspace_id: str
+
+
+@frozen(kw_only=True)
+class WorkspacesDeleteParams:
+    """One workspace, and whether an older program's database beside ours goes with it."""
+
+    workspace_id: str
+    force: bool = False
+
+
+@method(
+    "workspaces/list",
+    params=WorkspacesListParams,
+    result=WorkspacePage,
+    errors=("cursor_mismatch", "workspace_newer", "workspace_corrupt", "io_error"),
+)
+def workspaces_list(ctx: RequestContext, params: WorkspacesListParams) -> WorkspacePage:
+    """The registered workspaces, the one opened last first."""
+    page = ctx.app.store.workspaces(params.limit, params.cursor, params.sort)
+    return page_of(WorkspacePage, page, active_workspace_id=ctx.app.store.active_workspace_id)
+
+
+@method(
+    "workspaces/create",
+    params=WorkspacesCreateParams,
+    result=Workspace,
+    errors=(
+        "invalid_path",
+        "workspace_conflict",
+        "workspace_newer",
+        "workspace_corrupt",
+        "permission",
+        "disk_full",
+        "io_error",
+    ),
+    lane=Lane.IO,
+)
+def workspaces_create(ctx: RequestContext, params: WorkspacesCreateParams) -> Workspace:
+    """Make a workspace in a folder, or register the one that is there."""
+    workspace = ctx.app.store.create_workspace(params.root_path, params.name, params.activate)
+    ctx.app.notify.changed("workspaces", None, [workspace.id], "created")
+    return workspace
+
+
+@method(
+    "workspaces/activate",
+    params=WorkspaceParams,
+    result=Workspace,
+    errors=("workspace_not_found", "workspace_not_ready", "permission", "disk_full", "io_error"),
+    lane=Lane.IO,
+)
+def workspaces_activate(ctx: RequestContext, params: WorkspaceParams) -> Workspace:
+    """Make a workspace the active one, here and for processes to come."""
+    workspace = ctx.app.store.activate(params.workspace_id)
+    ctx.app.notify.changed("workspaces", None, [workspace.id], "updated")
+    return workspace
+
+
+@method(
+    "workspaces/delete",
+    params=WorkspacesDeleteParams,
+    errors=("workspace_not_found", "workspace_busy", "workspace_conflict", "permission", "disk_full", "io_error"),
+    lane=Lane.IO,
+)
+def workspaces_delete(ctx: RequestContext, params: WorkspacesDeleteParams) -> None:
+    """Remove a workspace with all that it holds; the folder around it and the logs stay."""
+    ctx.app.store.delete_workspace(params.workspace_id, params.force)
+    ctx.app.notify.changed("workspaces", None, [params.workspace_id], "deleted")
