@@ -57,7 +57,7 @@ LISTING = Listing(
     id="a.id",
     sorts={
         "registered_time": ("a.registered_at",),
-        "last_indexed_time": ("coalesce(a.last_indexed_at, 0)",),
+        "last_indexed_time": ("a.index_order",),
         "file_name": ("a.file_name",),
         "file_size": ("a.file_size",),
     },

@@ -3,9 +3,10 @@
 Strategy: a new database is built beside its place and linked into it, so that a file under the final name is never half
 made and an empty or foreign file is never taken for a new one.  An existing file is looked at before anything is
 written: identification, version, structure (that of a fresh database of its version, so no foreign trigger can ride
-along) and SQLite's own quick check, which runs beside the first requests where the file is large.  One connection per thread, opened when first needed; a connection is never shared
-and never crosses a fork.  Reads see one snapshot; writes take the write lock first, so they wait their turn instead of
-failing half way.  Errors of SQLite leave this module as HephaesErrors.
+along) and SQLite's own quick check, which runs beside the first requests where the file is large.  One connection per
+thread, opened when first needed; a connection is never shared and never crosses a fork.  Reads see one snapshot; writes
+take the write lock first, so they wait their turn instead of failing half way.  Errors of SQLite leave this module as
+HephaesErrors.
 """
 
 import contextlib

@@ -20,13 +20,14 @@ CREATE TABLE assets (
         CHECK (indexing_status IN ('pending', 'indexing', 'indexed', 'failed')),
     registered_at INTEGER NOT NULL,
     last_indexed_at INTEGER,
+    index_order INTEGER NOT NULL GENERATED ALWAYS AS (coalesce(last_indexed_at, 0)) VIRTUAL,
     -- Name, type and path, case folded; U+0001 stands for the root.
     search_text TEXT NOT NULL
 ) STRICT;
 CREATE INDEX assets_by_registration ON assets (registered_at, id);
 CREATE INDEX assets_by_name ON assets (file_name, id);
 CREATE INDEX assets_by_size ON assets (file_size, id);
-CREATE INDEX assets_by_index_time ON assets (coalesce(last_indexed_at, 0), id);
+CREATE INDEX assets_by_index_time ON assets (index_order, id);
 CREATE INDEX assets_by_status ON assets (indexing_status, registered_at, id);
 CREATE INDEX assets_by_type ON assets (file_type, registered_at, id);
 CREATE INDEX assets_by_fingerprint ON assets (fingerprint) WHERE fingerprint IS NOT NULL;
@@ -78,6 +79,7 @@ CREATE TABLE uploads (
     updated_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX uploads_by_asset ON uploads (asset_id) WHERE asset_id IS NOT NULL;
 CREATE INDEX uploads_by_expiry ON uploads (expires_at) WHERE status = 'open';
 
 CREATE TABLE conversion_configs (
@@ -120,6 +122,8 @@ CREATE TABLE drafts (
     CHECK ((status = 'discarded') = (discarded_at IS NOT NULL))
 ) STRICT;
 CREATE INDEX drafts_by_update ON drafts (updated_at, id);
+CREATE INDEX drafts_by_current_revision ON drafts (current_revision_id);
+CREATE INDEX drafts_by_confirmed_revision ON drafts (confirmed_revision_id);
 CREATE INDEX drafts_by_asset ON drafts (source_asset_id);
 CREATE INDEX drafts_by_config ON drafts (saved_config_id);
 
@@ -141,6 +145,10 @@ CREATE TABLE draft_revisions (
     UNIQUE (draft_id, revision_number),
     CHECK ((preview_request IS NULL) = (preview_sha256 IS NULL))
 ) STRICT;
+CREATE INDEX draft_revisions_by_document ON draft_revisions (document_sha256);
+CREATE INDEX draft_revisions_by_inspection ON draft_revisions (inspection_sha256);
+CREATE INDEX draft_revisions_by_result ON draft_revisions (draft_result_sha256);
+CREATE INDEX draft_revisions_by_preview ON draft_revisions (preview_sha256);
 
 CREATE TABLE jobs (
     id TEXT NOT NULL PRIMARY KEY,
