@@ -7,6 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE := $(wildcard hephaes_native/*.pyx hephaes_native/*.pxd hephaes_native/*.h)
+STUBS := $(patsubst hephaes_native/%.pyx,hephaes_native.%,$(wildcard hephaes_native/*.pyx))
 PYTEST_ARGS ?=
 
 .PHONY: demo test lint sanitize native clean
@@ -21,8 +22,8 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest hephaes_native.records hephaes_native.decode hephaes_native.flatten
-	$(BIN)/cython-lint --max-line-length 120 hephaes_native
+	$(BIN)/python -m mypy.stubtest --allowlist tests/stubtest-allow.txt --ignore-unused-allowlist $(STUBS)
+	PATH=$(BIN):$$PATH cython-lint --max-line-length 120 $(filter %.pyx %.pxd,$(NATIVE))
 	$(BIN)/lint-imports
 
 sanitize: $(VENV)/.installed-dev

@@ -1,8 +1,8 @@
 """The only door to wire bytes: aligned, checked, endian-aware reads of one payload.
 
-A cursor stands ``at`` bytes behind the origin of alignment (for CDR the byte after the encapsulation header); nothing is
-read without a comparison with ``size`` first.  Lengths and counts are unsigned and compared in 64 bits.  ``empty`` is
-what is left of the elements without bytes that one payload may claim.
+A cursor stands ``at`` bytes behind the origin of alignment (for CDR the byte after the encapsulation header); nothing
+is read without a comparison with ``size`` first.  Lengths and counts are unsigned and compared in 64 bits.  ``empty``
+is what is left of the elements without bytes that one payload may claim.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t

@@ -2,11 +2,12 @@
 
 from array import array
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from _typeshed import ReadableBuffer
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 STATUS_NAMES: tuple[str, ...]
 
@@ -37,10 +38,12 @@ class Loop(NamedTuple):
 
 Item = Fixed | Text | Sequence | Loop
 
+@disjoint_base
 class Buffer:
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __len__(self) -> int: ...
 
+@disjoint_base
 class Decoder:
     """Collects the values of payloads of one message type into columns.
 
@@ -51,7 +54,7 @@ class Decoder:
     """
 
     rows: int
-    def __init__(self, items: Iterable[Item], offsets_columns: Iterable[bool], *, cdr: bool) -> None: ...
+    def __new__(cls, items: Iterable[Item], offsets_columns: Iterable[bool], *, cdr: bool) -> Self: ...
     def feed(self, data: ReadableBuffer, offset: NDArray[np.int64], length: NDArray[np.int64]) -> array[int]: ...
     @property
     def nbytes(self) -> int: ...

@@ -1,14 +1,15 @@
 """Payloads to columns: an interpreter of flat decode plans for ROS1 and CDR (XCDR1), both byte orders.
 
-Strategy: a message type is a list of items (``Fixed``, ``Text``, ``Sequence``, ``Loop``).  Neighbouring fixed items make
-one run: its size and the place of each of its values follow from the position modulo 8, so they are tabled once and a run
-costs one comparison.  A batch is passed twice.  The first pass validates every payload and counts what each column will
-get; the columns then grow at most once; the second pass copies, without checks, the values of valid payloads only, so a
-malformed one leaves no trace but its status.  What is allocated is bounded by the bytes that were found there.
+Strategy: a message type is a list of items (``Fixed``, ``Text``, ``Sequence``, ``Loop``). Neighbouring fixed items
+make one run: its size and the place of each of its values follow from the position modulo 8, so they are tabled once
+and a run costs one comparison.  A batch is passed twice.  The first pass validates every payload and counts what each
+column will get; the columns then grow at most once; the second pass copies, without checks, the values of valid
+payloads only, so a malformed one leaves no trace but its status.  What is allocated is bounded by the bytes that were
+found there.
 No Python object and no GIL inside a pass.
 
-Formats: OMG CDR (formal/02-06-51), http://wiki.ros.org/ROS/Technical%20Overview.  Wide strings as ROS 2 middlewares write
-them under XCDR1: a count of code units, four bytes each.
+Formats: OMG CDR (formal/02-06-51), http://wiki.ros.org/ROS/Technical%20Overview.  Wide strings as ROS 2 middlewares
+write them under XCDR1: a count of code units, four bytes each.
 """
 
 from cpython cimport array
@@ -62,8 +63,8 @@ class Fixed(NamedTuple):
 
     Args:
         column: Where the values go, -1 to skip them.
-        form: ``value``, ``bool`` (non-zero bytes become 1), or ``one``: a 1 goes to the column, ``width`` bytes (0 or 1)
-            of the wire are passed over.
+        form: ``value``, ``bool`` (non-zero bytes become 1), or ``one``: a 1 goes to the column, ``width`` bytes (0 or
+            1) of the wire are passed over.
     """
 
     column: int
@@ -73,7 +74,7 @@ class Fixed(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A string of at most ``bound`` bytes or code units (-1: any); its UTF-8 goes to ``column``, its end to ``offsets``."""
+    """A string of at most ``bound`` bytes or code units (-1: any): UTF-8 to ``column``, its end to ``offsets``."""
 
     column: int
     offsets: int
@@ -162,7 +163,7 @@ cdef int measure(const Plan* plan, int32_t s, int32_t end, Cursor* c) noexcept n
     """Walk segments ``s`` to ``end`` once."""
     cdef Segment* g
     cdef uint32_t n
-    cdef int64_t length, i
+    cdef int64_t length, _i
     cdef const uint8_t* start
     cdef int status
     while s < end:
@@ -205,7 +206,7 @@ cdef int measure(const Plan* plan, int32_t s, int32_t end, Cursor* c) noexcept n
             return status
         g.runs += 1
         g.amount += length
-        for i in range(length):
+        for _i in range(length):
             status = measure(plan, s, g.end, c)
             if status != OK:
                 return status
@@ -384,7 +385,7 @@ cdef void fill(const Plan* plan, int32_t s, int32_t end, Cursor* c) noexcept nog
     """Walk segments ``s`` to ``end`` of a payload that ``measure`` found valid."""
     cdef Segment* g
     cdef uint32_t n = 0
-    cdef int64_t length = 0, i
+    cdef int64_t length = 0, _i
     cdef const uint8_t* start = c.data
     while s < end:
         g = &plan.segments[s]
@@ -422,7 +423,7 @@ cdef void fill(const Plan* plan, int32_t s, int32_t end, Cursor* c) noexcept nog
                         put_values(&plan.columns[g.column], c.data + c.at, length, g.width, c.swap)
                 c.at += length * g.width
             continue
-        for i in range(length):
+        for _i in range(length):
             fill(plan, s, g.end, c)
         s = g.end
 

@@ -1,7 +1,8 @@
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from _typeshed import ReadableBuffer
+from typing_extensions import disjoint_base
 
 CRC_IN_HARDWARE: Final[bool]
 
@@ -20,8 +21,9 @@ class Column(NamedTuple):
     valid: Bits | None = None
     present: Bits | None = None
 
+@disjoint_base
 class ExampleEncoder:
-    def __init__(self, n_rows: int, columns: Iterable[Column]) -> None: ...
+    def __new__(cls, n_rows: int, columns: Iterable[Column]) -> Self: ...
     @property
     def nbytes(self) -> int: ...
     @property

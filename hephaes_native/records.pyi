@@ -2,17 +2,18 @@
 
 from array import array
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 STATUS_NAMES: tuple[str, ...]
 
+@disjoint_base
 class Walk:
     """Messages of one chunk, grouped by slot, in file order inside a slot.
 
     ``log_time``, ``publish_time`` (ns; a publish time beyond 2^63-1 is 2^63-1), ``offset``, ``length`` (bytes, of the
     payload inside the data) are int64[n]; ``bounds`` is int64[n_slots + 1]; ``definitions`` holds the offsets of
-    schema, channel and connection records.  ``messages`` counts all messages, selected or not.  ``status`` is an index of
-    STATUS_NAMES and ``stop`` the first byte of the record that ended the walk (the size of the data for status 0).
+    schema, channel and connection records.  ``messages`` counts all messages, selected or not.  ``status`` is an index
+    of STATUS_NAMES and ``stop`` the first byte of the record that ended the walk (the size of the data for status 0).
     """
 
     log_time: array[int]
@@ -25,6 +26,7 @@ class Walk:
     status: int
     stop: int
 
+@disjoint_base
 class Entries:
     """Messages, or index entries, in the order of the bytes.
 
