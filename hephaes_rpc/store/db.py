@@ -31,7 +31,7 @@ Bindings: TypeAlias = Sequence[Any] | Mapping[str, Any]
 OLDEST_SQLITE = (3, 51, 3)
 """Earlier versions can corrupt a WAL database that two connections write and checkpoint at once."""
 BUSY_TIMEOUT_MS = 5000
-CLOSE_WAIT_S = 2.0
+CLOSE_WAIT_S = 1.0
 NEARLY_FULL_BYTES = 1 << 16
 CHECK_AT_ONCE_BYTES = 1 << 24
 
