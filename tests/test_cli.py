@@ -330,6 +330,27 @@ def test_convert_to_parquet(data, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in paths}
 
 
+@pytest.mark.parametrize("format_", ["parquet", "tfrecord"])
+def test_the_same_log_gives_the_same_bytes(data, tmp_path, format_):
+    found = []
+    for number, name in enumerate(("one", "another")):
+        log = tmp_path / name / "talker.mcap"
+        log.parent.mkdir()
+        shutil.copy(data / "talker-zstd.mcap", log)
+        os.utime(log, (number, number))
+        cli(
+            "convert",
+            log,
+            "-o",
+            tmp_path / name / "out",
+            "--format",
+            format_,
+            env={**os.environ, "PYTHONHASHSEED": str(number)},
+        )
+        found.append({path.name: path.read_bytes() for path in (tmp_path / name / "out").iterdir()})
+    assert found[0] == found[1]
+
+
 def test_convert_options_reach_the_spec(data, tmp_path):
     options = ("--resample-hz", "10", "--method", "interpolate", "--topic", "/turtle1/pose", "--row-group-rows", "50")
     cli("convert", data / "turtlesim-bz2.bag", "-o", tmp_path, *options, "--layout", "wide")
