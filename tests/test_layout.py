@@ -40,13 +40,13 @@ def test_absent_on_purpose(name):
     assert [path for path in MODULES if name in imports(path)] == []
 
 
-def test_only_the_transport_and_cli_print_or_touch_standard_streams():
+def test_only_the_command_line_and_a_dying_worker_print():
     users = set()
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
                 users.add(path.relative_to(ROOT).as_posix())
-    assert {user for user in users if not user.startswith("hephaes_rpc/cli/")} == set()
+    assert {user for user in users if not user.startswith("hephaes_rpc/cli/")} <= {"hephaes_rpc/jobs/worker.py"}
 
 
 def test_native_sources_import_nothing_of_ours_and_no_numpy():
