@@ -264,8 +264,10 @@ class Assembly:
             step = self._rows_per_batch(progress.task) if progress.row < ready else 1
             while progress.row < ready:
                 first, progress.row = progress.row, min(ready, progress.row + step)
-                yield number, self._batch(progress.task, first, progress.row)
+                batch = self._batch(progress.task, first, progress.row)
                 self._drop(progress.task)
+                if batch.num_rows:
+                    yield number, batch
 
     def _drop(self, task: TableTask) -> None:
         """Forget messages that no row to come takes."""

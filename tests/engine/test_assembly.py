@@ -1,0 +1,221 @@
+"""Batches of many tables from one pass over a log, against rows put together one by one."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hephaes_rpc.engine import assembly
+from hephaes_rpc.engine.assembly import Assembly, Source, TableTask
+from hephaes_rpc.engine.decode import StreamDecoder
+from hephaes_rpc.engine.logs import LogReader, open_log
+from hephaes_rpc.engine.msgdef import Definition
+from hephaes_rpc.engine.plan import topic_table, wide_table
+from hephaes_rpc.engine.spec import Resample
+from tests.factories import START_NS, Sample, samples, write_bag, write_mcap
+from tests.reference import blend as blend_twin
+from tests.reference import rows as rows_twin
+
+Decoded = list[tuple[int, Any]]
+
+
+def spoil(messages: list[Sample], share: float, seed: int) -> list[Sample]:
+    """Cut some payloads short."""
+    random_ = random.Random(seed)
+    return [m._replace(payload=m.payload[:7]) if random_.random() < share else m for m in messages]
+
+
+def sources(log: LogReader) -> list[Source]:
+    streams = log.summary.streams
+    index = log.index(log.slots(streams))
+    return [Source(s, StreamDecoder(s.definition, s.wire), *index.slot(k)) for k, s in enumerate(streams)]
+
+
+def decoded(log: LogReader) -> list[Decoded]:
+    """Every message of every stream in file order, decoded one by one; None where it is damaged."""
+    streams = log.summary.streams
+    slots = log.slots(streams)
+    found: list[Decoded] = [[] for _ in streams]
+    for i in np.unique(log.index(slots).chunk).tolist():
+        data, walk = log.messages(i, slots)
+        for k, stream in enumerate(streams):
+            time, offset, length = walk.slot(k)
+            for j in range(len(time)):
+                decoder = StreamDecoder(stream.definition, stream.wire)
+                bad = decoder.feed(data, offset[j : j + 1], length[j : j + 1])[0]
+                found[k].append((int(time[j]), None if bad else decoder.take().to_pylist()[0]))
+    return found
+
+
+def schema_of(used: list[Source], columns: tuple[int, ...]) -> pa.Schema:
+    named = [(f"f{i}", used[k].decoder.arrow_type) for i, k in enumerate(columns)]
+    return pa.schema([("timestamp_ns", pa.int64()), *named])
+
+
+def wide(used: list[Source], resample: Resample | None, columns: tuple[int, ...]) -> TableTask:
+    return TableTask(wide_table([s.times for s in used], resample), schema_of(used, columns), columns)
+
+
+def single(used: list[Source], k: int) -> TableTask:
+    return TableTask(topic_table(k, used[k].times), schema_of(used, (k,)), (k,), drop_failed=True)
+
+
+def assemble(log: LogReader, used: list[Source], tasks: list[TableTask]) -> list[list[list[Any]]]:
+    """The rows of each table, as lists of the row time and the values."""
+    told: list[tuple[int, int]] = []
+    rows: list[list[list[Any]]] = [[] for _ in tasks]
+    for number, batch in Assembly(log, used, tasks).batches(lambda done, total: told.append((done, total))):
+        batch.validate(full=True)
+        assert batch.schema.equals(tasks[number].schema)
+        assert batch.num_rows
+        rows[number] += [list(row.values()) for row in batch.to_pylist()]
+    assert told == sorted(told)
+    assert not told or told[-1][0] == told[-1][1]
+    return rows
+
+
+def between(messages: Decoded, time: int, definition: Definition) -> Any:
+    """What interpolation gives a row, by the rules."""
+    ordered = rows_twin.in_time_order(messages)
+    lo = [m for m in ordered if m[0] <= time]
+    hi = [m for m in ordered if m[0] > time]
+    if not lo or (not hi and lo[-1][0] != time):
+        return None
+    if lo[-1][0] == time:
+        return lo[-1][1]
+    upper = [m for m in hi if m[0] == hi[0][0]][-1]
+    return blend_twin.blend(lo[-1][1], upper[1], (time - lo[-1][0]) / (upper[0] - lo[-1][0]), definition)
+
+
+def expected_wide(log: LogReader, messages: list[Decoded], resample: Resample | None) -> list[list[Any]]:
+    if resample is None:
+        rows = rows_twin.union(messages)
+    elif resample.method == "downsample":
+        rows = rows_twin.downsample(messages, resample.step_ns)
+    else:
+        grid = [time for time, _ in rows_twin.downsample(messages, resample.step_ns)]
+        definitions = [s.definition for s in log.summary.streams]
+        rows = [
+            (t, [between(m, t, d) for m, d in zip(messages, definitions, strict=True)])
+            for t in grid
+            if t <= max(time for m in messages for time, _ in m)
+        ]
+    return [[time, *values] for time, values in rows]
+
+
+RESAMPLES = st.none() | st.builds(
+    Resample, freq_hz=st.sampled_from([30.0, 97.0, 250.0]), method=st.sampled_from(["downsample", "interpolate"])
+)
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=60
+)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 60),
+    chunk_size=st.sampled_from([1, 700, 10_000]),
+    shuffled=st.booleans(),
+    bag=st.booleans(),
+    share=st.sampled_from([0.0, 0.2]),
+    resample=RESAMPLES,
+    limits=st.sampled_from([(1, 1), (900, 400), (1 << 24, 1 << 25)]),
+)
+def test_rows_equal_those_put_together_by_hand(
+    tmp_path: Path,
+    seed: int,
+    n: int,
+    chunk_size: int,
+    shuffled: bool,
+    bag: bool,
+    share: float,
+    resample: Resample | None,
+    limits: tuple[int, int],
+) -> None:
+    messages = spoil(samples(n, ros=1 if bag else 2, seed=seed, shuffled=shuffled, connections=2), share, seed)
+    write: Callable[..., Path] = write_bag if bag else write_mcap
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        open_log(write(tmp_path / "log", messages, chunk_size=chunk_size)) as log,
+    ):
+        patch.setattr(assembly, "FLUSH_BYTES", limits[0])
+        patch.setattr(assembly, "BATCH_BYTES", limits[1])
+        used = sources(log)
+        whole = decoded(log)
+        columns = (*range(len(used)), 0)
+        tasks = [wide(used, resample, columns), *(single(used, k) for k in range(len(used)))]
+        found = assemble(log, used, tasks)
+        assert repr(found[0]) == repr([[*row, row[1]] for row in expected_wide(log, whole, resample)])
+        for k, stream in enumerate(whole):
+            rows = [[t, *values] for t, values in rows_twin.topics(stream) if values[0] is not None]
+            assert repr(found[1 + k]) == repr(rows)
+            counts = used[k].finish()
+            times = [t for t, _ in stream]
+            assert counts.messages == len(stream)
+            assert counts.decoded == sum(value is not None for _, value in stream)
+            assert counts.decode_failures == len(stream) - counts.decoded
+            assert counts.collisions == len(times) - len(set(times))
+            assert counts.out_of_order == sum(t < max(times[: i + 1]) for i, t in enumerate(times))
+            assert len(counts.failures) == min(counts.decode_failures, 5)
+
+
+def test_only_messages_that_a_row_takes_are_decoded(tmp_path: Path) -> None:
+    with open_log(write_mcap(tmp_path / "log", samples(500))) as log:
+        used = sources(log)
+        (rows,) = assemble(log, used, [wide(used, Resample(freq_hz=2, method="downsample"), (0, 1, 2, 3))])
+        taken = sum(value is not None for row in rows for value in row[1:])
+        assert sum(s.counts.decoded for s in used) == taken < 100
+
+
+def test_chunks_without_a_needed_message_are_not_read(tmp_path: Path) -> None:
+    messages = samples(400, topics=["/imu"]) + [
+        s._replace(time=s.time + 10**13) for s in samples(5, topics=["/chatter"])
+    ]
+    with open_log(write_mcap(tmp_path / "log", messages, chunk_size=3000)) as log:
+        chatter = next(s for s in log.summary.streams if s.topic == "/chatter")
+        index = log.index(log.slots([chatter]))
+        used = [Source(chatter, StreamDecoder(chatter.definition, chatter.wire), *index.slot(0))]
+        told: list[tuple[int, int]] = []
+        list(Assembly(log, used, [single(used, 0)]).batches(lambda *step: told.append(step)))
+        assert len(told) == len(np.unique(index.slot(0)[1])) < len(log.chunks) // 10
+
+
+@pytest.mark.parametrize("resample", [None, Resample(freq_hz=100, method="interpolate")])
+def test_memory_follows_the_window_not_the_log(
+    tmp_path: Path, resample: Resample | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "FLUSH_BYTES", 4000)
+    monkeypatch.setattr(assembly, "BATCH_BYTES", 4000)
+    with open_log(write_mcap(tmp_path / "log", samples(3000), chunk_size=2000)) as log:
+        used = sources(log)
+        held = []
+        for _ in Assembly(log, used, [wide(used, resample, (0, 1, 2, 3))]).batches(lambda *_: None):
+            held.append(sum(piece.nbytes for s in used for _, piece in s._pieces))
+        assert len(held) > 50
+        assert max(held) < 40_000
+        assert log.summary.size_bytes > 400_000
+
+
+def test_a_table_without_messages_has_no_batches(tmp_path: Path) -> None:
+    with open_log(write_mcap(tmp_path / "log", samples(20))) as log:
+        stream = log.summary.streams[0]
+        none = np.empty(0, np.int64), np.empty(0, np.int32)
+        used = [Source(stream, StreamDecoder(stream.definition, stream.wire), *none)]
+        assert assemble(log, used, [wide(used, None, (0,)), single(used, 0)]) == [[], []]
+
+
+def test_failures_name_the_time_and_the_reason(tmp_path: Path) -> None:
+    messages = [Sample("/chatter", START_NS + i, b"\0\1\0\0" + bytes([9, 0, 0, 0, 65])) for i in range(9)]
+    with open_log(write_mcap(tmp_path / "log", messages)) as log:
+        used = sources(log)
+        assert assemble(log, used, [single(used, 0)]) == [[]]
+        counts = used[0].finish()
+        assert (counts.decoded, counts.decode_failures, len(counts.failures)) == (0, 9, 5)
+        assert counts.failures[0].log_time_ns == START_NS
+        assert counts.failures[0].status
