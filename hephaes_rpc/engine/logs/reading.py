@@ -41,12 +41,10 @@ def _count(log: LogReader, progress: Progress) -> Counted:
     for done, i in enumerate(chunks):
         progress(done, len(chunks))
         data, walk = log.messages(i, slots)
-        for k in range(len(log.summary.streams)):
-            part = range(int(walk.bounds[k]), int(walk.bounds[k + 1]))
-            for j in part:
-                start = int(walk.offset[j])
-                payload = bytes(data[start : start + int(walk.length[j])])
-                times = int(walk.log_time[j]), int(walk.publish_time[j])
-                hashes[n] = hash((k, *times, payload)) & 0xFFFF_FFFF_FFFF_FFFF
-                n += 1
+        slot = np.repeat(np.arange(len(walk.bounds) - 1), np.diff(walk.bounds))
+        columns = (slot, walk.log_time, walk.publish_time, walk.offset, walk.length)
+        for k, log_time, publish_time, start, length in zip(*(column.tolist() for column in columns), strict=True):
+            payload = bytes(data[start : start + length])
+            hashes[n] = hash((k, log_time, publish_time, payload)) & 0xFFFF_FFFF_FFFF_FFFF
+            n += 1
     return Counted(n, len(np.unique(hashes[:n])))
