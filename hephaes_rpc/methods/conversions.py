@@ -96,10 +96,10 @@ class ConversionParams(InWorkspace):
     params=ConversionsCreateParams,
     result=ConversionDetail,
     errors=("unknown_asset", "asset_not_indexed", "invalid_spec", "unsupported", *WORKSPACE_ERRORS),
-    lane=Lane.LONG,
+    lane=Lane.IO,
     progress=True,
 )
-async def conversions_create(ctx: RequestContext, params: ConversionsCreateParams) -> ConversionDetail:
+def conversions_create(ctx: RequestContext, params: ConversionsCreateParams) -> ConversionDetail:
     """Queue a conversion; answers at once, ``jobs/didChange`` tells how it ends."""
     asset_ids = [asset_id.strip() for asset_id in params.asset_ids]
     require([*_wrong_ids(asset_ids), *_wrong_mapping(params.mapping), *_excluded(params)])
@@ -111,7 +111,7 @@ async def conversions_create(ctx: RequestContext, params: ConversionsCreateParam
             hint="describe the conversion by mapping, output and resample",
         )
     workspace = ctx.workspace(params.workspace_id)
-    detail: ConversionDetail = await ctx.in_thread(_create, workspace, asset_ids, params)
+    detail = _create(workspace, asset_ids, params)
     ctx.app.jobs.submit(workspace, detail.job)
     return detail
 

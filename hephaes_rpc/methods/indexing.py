@@ -59,7 +59,7 @@ async def index(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger:
 async def _run(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: Trigger, told: Told) -> Job:
     loop = asyncio.get_running_loop()
     while True:
-        finding = loop.run_in_executor(app.executor, _active_or_new, workspace, asset_id, trigger)
+        finding = loop.run_in_executor(app.executor, _active_or_new, app, workspace, asset_id, trigger)
         try:
             job, is_ours = await asyncio.shield(finding)
         except asyncio.CancelledError:
@@ -73,11 +73,13 @@ async def _run(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: 
             return job
 
 
-def _active_or_new(workspace: OpenWorkspace, asset_id: str, trigger: Trigger) -> tuple[Job, bool]:
+def _active_or_new(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: Trigger) -> tuple[Job, bool]:
     """The job that indexes an asset already, or a new one; whether it is new."""
     asset = workspace.assets.get(asset_id)
     active = workspace.jobs.active_for_asset(asset_id, "index")
     if active is not None:
         return active, False
     payload = {"type": "index", "assets": [{"asset_id": asset.id, "path": asset.file_path}]}
-    return workspace.jobs.create("index", [asset.id], {"execution": "worker", "trigger": trigger}, payload), True
+    job = workspace.jobs.create("index", [asset.id], {"execution": "worker", "trigger": trigger}, payload)
+    app.jobs.submit(workspace, job)
+    return job, True

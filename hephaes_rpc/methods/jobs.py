@@ -86,5 +86,4 @@ async def jobs_cancel(ctx: RequestContext, params: JobParams) -> Job:
 )
 async def jobs_retry(ctx: RequestContext, params: JobParams) -> Job:
     """Do a failed or cancelled job again, as a new job that names this one in ``retry_of``."""
-    job: Job = await ctx.in_thread(ctx.app.jobs.retry, ctx.workspace(params.workspace_id), params.job_id)
-    return job
+    return await ctx.app.jobs.retry(ctx.workspace(params.workspace_id), params.job_id)

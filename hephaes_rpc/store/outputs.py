@@ -250,8 +250,9 @@ def _manifests(paths: Iterable[str], given: Mapping[str, Any]) -> dict[str, Any]
 
 def _manifest_of(path: PurePath, blobs: Mapping[str, str]) -> str | None:
     """The manifest that is, or stands beside, a file."""
-    own = blobs.get(str(path))
-    return own or blobs.get(str(path.with_name(path.name.removesuffix(path.suffix) + MANIFEST_SUFFIX)))
+    stems = (path.name, path.name.removesuffix(path.suffix))
+    candidates = (path, *(path.with_name(stem + MANIFEST_SUFFIX) for stem in stems))
+    return next((blobs[str(each)] for each in candidates if str(each) in blobs), None)
 
 
 def _store_blob(session: Session, content: Any, now: int) -> str:
