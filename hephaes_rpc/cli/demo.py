@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
     folder = _fresh(Path(arguments.output_dir).absolute())
     licences = _licences(arguments.data / "README.md")
-    with display() as shown:
+    with display(interval_s=0) as shown:
         follower = _Follower(shown)
         try:
             with Client("--data-dir", str(folder / "data"), "--log-level", "warning", notified=follower) as client:
@@ -47,8 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
         except AnswerError as error:
             raise HephaesError("io_error", f"the sidecar answered with error {error.code}: {error.message}") from None
     for path in outputs:
-        _show(path)
-    print(f"\nThe files are in {outputs[0].parent}" if outputs else "\nNothing was converted")
+        print(f"\nFirst rows read back from {path}:")
+        for row in _parquet_rows(path) if path.suffix == ".parquet" else _tfrecord_rows(path):
+            print(f"  {_shortened(printable(str(row)))}")
+    print(f"\nThe files are in {folder / 'workspace' / '.hephaes' / 'outputs'}, each with its manifest and report.")
     return 0
 
 
@@ -109,7 +111,9 @@ def _drive(
     datasets = []
     for log in logs:
         origin, licence = licences.get(log.name, ("", ""))
-        say(f"\n{log.name}" + (f" (from {origin}, licence {licence})" if licence else ""))
+        say("")
+        say(f"{log.name}" + (f" (from {origin}, licence {licence})" if licence else ""))
+        follower.name = log.name
         asset = client.request("assets/register", {"file_path": str(log)})
         detail = client.request("assets/index", {"asset_id": asset["id"]})
         metadata = detail["metadata"]
@@ -126,18 +130,10 @@ def _drive(
                 )
             page = client.request("outputs/list", {"conversion_id": created["id"]})
             for output in page["items"]:
-                detail = client.request("outputs/get", {"output_id": output["id"]})
-                say(f"  {format_} {output['role']}: {detail['file_path']}, {amount(output['size_bytes'], 'bytes')}")
+                say(f"  {format_} {output['role']}: {output['file_name']}, {amount(output['size_bytes'], 'bytes')}")
                 if output["role"] == "dataset":
-                    datasets.append(Path(detail["file_path"]))
+                    datasets.append(Path(client.request("outputs/get", {"output_id": output["id"]})["file_path"]))
     return datasets
-
-
-def _show(path: Path) -> None:
-    """Print the first rows of a dataset."""
-    print(f"\nFirst rows read back from {path.name}:")
-    for row in _parquet_rows(path) if path.suffix == ".parquet" else _tfrecord_rows(path):
-        print(f"  {_shortened(printable(str(row)))}")
 
 
 def _shortened(text: str, limit: int = 400) -> str:
@@ -161,7 +157,15 @@ def _tfrecord_rows(path: Path) -> Iterator[dict[str, Any]]:
                 return
             record = file.read(struct.unpack_from("<Q", head)[0])
             file.read(4)
-            yield {key: value for key, value in sorted(_features(record).items()) if value}
+            yield _without_absent(_features(record))
+
+
+def _without_absent(features: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The features but for those of fields that the row does not have."""
+    mark = "__present"
+    absent = [key.removesuffix(mark) for key, value in features.items() if key.endswith(mark) and value == [0]]
+    hidden = tuple(start for name in absent for start in (f"{name}__", f"__sequence_length__{name}__"))
+    return {key: value for key, value in sorted(features.items()) if not key.startswith(hidden)}
 
 
 def _features(example: bytes) -> dict[str, list[Any]]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PLAIN_INTERVAL_S = 1.0
+_BRIEF = frozenset(("queued", "plan", "publish"))
 _PREFIXES = ("", "k", "M", "G", "T", "P")
 
 
@@ -49,15 +50,17 @@ class Pace:
     """Rate and time left of one phase: what has been done since it began."""
 
     def __init__(self) -> None:
-        self._phase = ""
+        self._work = ("", "")
         self._began = 0.0
         self._first = 0
 
-    def describe(self, phase: str, done: int, total: int, unit: str) -> str:
-        """``1.2 MB of 4.0 MB, 5.1 MB/s, 0.5 s left``."""
+    def describe(self, name: str, phase: str, done: int, total: int, unit: str) -> str:
+        """``1.2 MB of 4.0 MB, 5.1 MB/s, 0.5 s left``; nothing for phases that are over in a moment."""
+        if phase in _BRIEF:
+            return ""
         now = time.monotonic()
-        if phase != self._phase:
-            self._phase, self._began, self._first = phase, now, done
+        if (name, phase) != self._work:
+            self._work, self._began, self._first = (name, phase), now, done
         text = f"{amount(done, unit)} of {amount(total, unit)}" if total else amount(done, unit)
         elapsed_s, gained = now - self._began, done - self._first
         if elapsed_s > 0 and gained > 0:
@@ -69,19 +72,20 @@ class Pace:
 
 
 class Display:
-    """Shows how far one piece of work after the other is: at most one plain line a second."""
+    """Shows how far one piece of work after the other is: a plain line every ``interval_s`` at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
         self._pace = Pace()
         self._shown_at = time.monotonic()
 
     def update(self, name: str, phase: str, done: int, total: int, unit: str) -> None:
         """Show the state of the work ``name``, if the last line is old enough."""
-        text = self._pace.describe(f"{name} {phase}", done, total, unit)
+        text = self._pace.describe(name, phase, done, total, unit)
         now = time.monotonic()
-        if now - self._shown_at >= PLAIN_INTERVAL_S:
+        if now - self._shown_at >= self._interval_s:
             self._shown_at = now
-            say(f"{name}: {phase} {100 * done // max(total, 1)} %, {text}")
+            say(f"{name}: {phase} {100 * done // max(total, 1)} %" + (f", {text}" if text else ""))
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
@@ -98,7 +102,7 @@ class Bar(Display):
     """A bar with rate and time left."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(0)
         self._progress = self._make()
         self._task: TaskID | None = None
 
@@ -125,7 +129,7 @@ class Bar(Display):
             description=printable(f"{name}: {phase}"),
             completed=done,
             total=max(total, 1),
-            pace=self._pace.describe(f"{name} {phase}", done, total, unit),
+            pace=self._pace.describe(name, phase, done, total, unit),
         )
 
     def line(self, text: str) -> None:
@@ -140,6 +144,6 @@ class Bar(Display):
         self._progress.stop()
 
 
-def display() -> Display:
-    """The display that fits stderr."""
-    return Bar() if sys.stderr.isatty() else Display()
+def display(interval_s: float = PLAIN_INTERVAL_S) -> Display:
+    """The display that fits stderr; ``interval_s`` is for plain lines."""
+    return Bar() if sys.stderr.isatty() else Display(interval_s)
