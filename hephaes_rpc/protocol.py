@@ -344,6 +344,7 @@ class Protocol(JsonRPCProtocol):
 
 def read_params(method: Method, raw: Any) -> tuple[Any, str | int | None]:
     """The structured params of a method and its work-done token; raises ParamsError with everything that is wrong."""
+    raw = _without_token(raw)
     if type(raw) is list:
         message = "params by position are not taken: send an object"
         raise ParamsError([{"path": "", "message": message, "expected": "object", "got": shown(raw)}])
@@ -363,3 +364,10 @@ def read_params(method: Method, raw: Any) -> tuple[Any, str | int | None]:
     if errors:
         raise ParamsError(errors)
     return params, token
+
+
+def _without_token(raw: Any) -> Any:
+    """``[params, null]`` as ``params``: so vscode-jsonrpc sends a request whose cancellation token is undefined."""
+    if type(raw) is list and len(raw) == 2 and type(raw[0]) in (dict, type(None)) and raw[1] is None:
+        return raw[0]
+    return raw
