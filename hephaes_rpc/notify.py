@@ -105,6 +105,7 @@ class Notifier:
 
     Attributes:
         trace: How much ``log_trace`` tells.
+        opened: Set once the client listens; until then nothing is sent.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, send: SendFrame) -> None:
@@ -112,18 +113,18 @@ class Notifier:
         self._send = send
         self._lock = threading.RLock()  # held while sending too: what is newer is also sent later
         self.trace: Trace = "off"
+        self.opened = asyncio.Event()
         self._changes: dict[tuple[Noun, str | None, Reason], dict[str, None] | None] = {}
         self._progress: dict[str, Any] = {}
         self._progress_at: dict[str, float] = {}
-        self._open = False
 
     def open(self) -> None:
         """The client has said ``initialized``."""
-        self._open = True
+        self.opened.set()
 
     def notify(self, method: str, params: Any, key: str | None = None) -> None:
         """Send ``params`` (an attrs object or JSON values) at once."""
-        if self._open:
+        if self.opened.is_set():
             self._send(encode({"jsonrpc": "2.0", "method": method, "params": unstructure(params)}), key)
 
     def changed(self, noun: Noun, workspace_id: str | None, ids: Iterable[str] | None, reason: Reason) -> None:

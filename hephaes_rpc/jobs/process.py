@@ -1,8 +1,8 @@
 """The parent's end of a worker process.
 
 Strategy: everything happens on the event loop.  Events are parsed as their bytes arrive and wait in a queue; the end of
-the process comes after the last of them.  A worker leads a session of its own, and whatever it has started dies with
-it.  What it says on stderr goes to the log, the first part of it and the last: a flood is read, but not kept.
+the process comes after the last of them.  A worker leads a process group, and whatever it has started dies with it.
+What it says on stderr goes to the log, the first part of it and the last: a flood is read, but not kept.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
     @classmethod
     async def start(cls) -> Self:
         """A new worker; call it in the thread whose end shall be the worker's end.  Raises OSError."""
-        _, worker = await asyncio.get_running_loop().subprocess_exec(cls, *command(), start_new_session=True)
+        _, worker = await asyncio.get_running_loop().subprocess_exec(cls, *command(), process_group=0)
         return worker
 
     @property
