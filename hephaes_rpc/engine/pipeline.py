@@ -121,6 +121,7 @@ def convert(task: ConvertTask, context: Context) -> ConvertResult:
         context.progress("index", done, total, "bytes")
 
     with open_log(task.log_path, indexed) as log:
+        indexed(log.summary.size_bytes, log.summary.size_bytes)
         try:
             return _Conversion(task, context, log).run()
         except _UnreadableError:
@@ -207,6 +208,7 @@ class _Conversion:
         plans = self.plans(self.fields())
         with Publication(self.folder, self.context.temp_tag, overwrite=self.task.overwrite) as publication:
             publication.expect([name for plan in plans for name in self.names(plan)])
+            self.context.progress("plan", 1, 1, "messages")
             groups = [plans[i : i + MAX_OPEN_FILES] for i in range(0, len(plans), MAX_OPEN_FILES)]
             written: list[_Written] = []
             for k, group in enumerate(groups):

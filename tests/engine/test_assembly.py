@@ -109,6 +109,15 @@ def expected_wide(log: LogReader, messages: list[Decoded], resample: Resample | 
     return [[time, *values] for time, values in rows]
 
 
+def rounded(value: Any) -> Any:
+    """Orientations to 12 digits: the order of additions in a norm is nobody's business."""
+    if isinstance(value, dict):
+        if set(value) == set("xyzw"):
+            return {name: round(part, 12) for name, part in value.items()}
+        return {name: rounded(member) for name, member in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list) else value
+
+
 RESAMPLES = st.none() | st.builds(
     Resample, freq_hz=st.sampled_from([30.0, 97.0, 250.0]), method=st.sampled_from(["downsample", "interpolate"])
 )
@@ -151,7 +160,10 @@ def test_rows_equal_those_put_together_by_hand(
         columns = (*range(len(used)), 0)
         tasks = [wide(used, resample, columns), *(single(used, k) for k in range(len(used)))]
         found = assemble(log, used, tasks)
-        assert repr(found[0]) == repr([[*row, row[1]] for row in expected_wide(log, whole, resample)])
+        wanted = [[*row, row[1]] for row in expected_wide(log, whole, resample)]
+        if resample is not None and resample.method == "interpolate":
+            found[0], wanted = rounded(found[0]), rounded(wanted)
+        assert repr(found[0]) == repr(wanted)
         for k, stream in enumerate(whole):
             rows = [[t, *values] for t, values in rows_twin.topics(stream) if values[0] is not None]
             assert repr(found[1 + k]) == repr(rows)
