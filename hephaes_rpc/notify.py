@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from attrs import frozen
 
+from hephaes_rpc.model import Job, Progress
 from hephaes_rpc.registry import sends
 from hephaes_rpc.serde import encode, unstructure
 
@@ -34,6 +35,13 @@ class Change:
     workspace_id: str | None
     ids: list[str] | None
     reason: Reason
+
+
+@frozen
+class JobChange:
+    """Params of ``jobs/didChange``."""
+
+    job: Job
 
 
 @frozen
@@ -89,6 +97,8 @@ class LogTrace:
 
 for _noun in ("assets", "outputs", "conversionConfigs", "tags", "workspaces"):
     sends(f"{_noun}/didChange", Change, f"Something in the list of {_noun} has changed; ids null means reload all.")
+sends("jobs/didChange", JobChange, "The status of a job has changed.")
+sends("jobs/progress", Progress, "How far a job is: at most ten a second, always one at 100 %.")
 sends("$/progress", WorkDoneProgress, "Progress of a request that carried workDoneToken.")
 sends("window/logMessage", LogMessage, "A warning or an error that went to the log.")
 sends("$/logTrace", LogTrace, "A request has been answered; sent while $/setTrace asks for it.")
@@ -115,7 +125,7 @@ class Notifier:
         self.trace: Trace = "off"
         self.opened = asyncio.Event()
         self._changes: dict[tuple[Noun, str | None, Reason], dict[str, None] | None] = {}
-        self._progress: dict[str, Any] = {}
+        self._progress: dict[str, Progress] = {}
         self._progress_at: dict[str, float] = {}
 
     def open(self) -> None:
@@ -147,14 +157,14 @@ class Notifier:
                 listed = None if ids is None else list(ids)
                 self.notify(f"{noun}/didChange", Change(workspace_id, listed, reason))
 
-    def job_changed(self, job: Any) -> None:
+    def job_changed(self, job: Job) -> None:
         """``jobs/didChange`` with the job object, at once, after the progress of that job that is still held back."""
         with self._lock:
             self._flush_progress(job.id)
-            self.notify("jobs/didChange", {"job": job})
+            self.notify("jobs/didChange", JobChange(job))
 
-    def job_progress(self, progress: Any) -> None:
-        """``jobs/progress``; ``progress`` has ``job_id`` and ``percentage`` (100 is always sent, at once)."""
+    def job_progress(self, progress: Progress) -> None:
+        """``jobs/progress``; 100 % is always sent, at once."""
         job_id = progress.job_id
         with self._lock:
             held = job_id in self._progress
