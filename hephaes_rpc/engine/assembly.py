@@ -17,7 +17,7 @@ import pyarrow as pa
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from hephaes_rpc.engine.blend import blend
+from hephaes_rpc.engine.blend import blend, blended_part
 from hephaes_rpc.engine.decode import STATUS_NAMES, StreamDecoder
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
 from hephaes_rpc.engine.plan import Int64s, Picks, Table
@@ -122,13 +122,19 @@ class Source:
         self._arrived += len(status)
         self.counts.decoded = self._arrived - self.counts.decode_failures
 
-    def fetch(self, messages: Int64s) -> pa.StructArray:
-        """The values of messages counted in time order; all must have arrived and not been dropped."""
+    def fetch(self, messages: Int64s, *, upper: bool = False) -> pa.StructArray:
+        """The values of messages counted in time order; all must have arrived and not been dropped.
+
+        Args:
+            upper: Only what blending reads of the later message.
+        """
         arrivals = messages if self._arrival is None else self._arrival[messages]
         start, stop = int(arrivals.min()), int(arrivals.max()) + 1
         parts = [
             piece[max(0, start - at) : stop - at] for at, piece in self._pieces if at < stop and at + len(piece) > start
         ]
+        if upper:
+            parts = [blended_part(part) for part in parts]
         values = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
         if stop - start == len(arrivals) and bool(np.all(arrivals[1:] > arrivals[:-1])):
             return values
@@ -297,5 +303,5 @@ class Assembly:
             return pa.nulls(last - first, source.decoder.arrow_type)
         values = source.fetch(window.lo)
         if window.hi is not None and window.weight is not None and window.weight.any():
-            values = blend(values, source.fetch(window.hi), window.weight, source.stream.definition)
+            values = blend(values, source.fetch(window.hi, upper=True), window.weight, source.stream.definition)
         return values if len(values) == last - first else spread(values, window.rows, last - first)

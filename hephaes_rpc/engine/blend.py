@@ -38,6 +38,14 @@ def blend(lo: pa.Array, hi: pa.Array, weight: Floats, definition: Definition) ->
     return _blend(lo, hi, weight, definition, definition.root)
 
 
+def blended_part(array: pa.Array) -> pa.Array:
+    """All that ``blend`` reads of ``hi``: strings and byte arrays are nulls, so that images need not be copied."""
+    kind = array.type
+    if pa.types.is_struct(kind):
+        return _struct(array, [blended_part(array.field(i)) for i in range(kind.num_fields)])
+    return pa.nulls(len(array), kind) if pa.types.is_string(kind) or pa.types.is_binary(kind) else array
+
+
 def _blend(lo: pa.Array, hi: pa.Array, weight: Floats, definition: Definition, base: str) -> pa.Array:
     """As ``blend`` for a value whose declared type, array brackets aside, is ``base``."""
     kind = lo.type

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine.blend import blend, slerp
+from hephaes_rpc.engine.blend import blend, blended_part, slerp
 from hephaes_rpc.engine.decode import StreamDecoder
 from hephaes_rpc.engine.msgdef import parse_definition
 from tests.engine.arrow_values import values
@@ -76,6 +76,7 @@ def test_equals_the_slow_twin(pair: tuple[pa.Array, pa.Array, np.ndarray]) -> No
     found = blend(lo, hi, weight, DEFINITION)
     found.validate(full=True)
     assert found.type == lo.type
+    assert repr(blend(lo, blended_part(hi), weight, DEFINITION).to_pylist()) == repr(found.to_pylist())
     wanted = [
         twin.blend(a, b, w, DEFINITION) for a, b, w in zip(lo.to_pylist(), hi.to_pylist(), weight.tolist(), strict=True)
     ]
