@@ -284,7 +284,7 @@ class _Conversion:
             if sources:
                 self.decode(Assembly(self.log, list(sources.values()), tasks), writers, turn)
             self.counts |= {key: source.finish() for key, source in sources.items()}
-            return self.finish(plans, writers)
+            return self.finish(plans, writers, [task.rows.n_rows for task in tasks], turn)
         finally:
             for writer in writers:
                 writer.abandon()
@@ -334,10 +334,13 @@ class _Conversion:
                     if held <= MAX_PENDING_BYTES // 2:
                         break
 
-    def finish(self, plans: Sequence[_Plan], writers: Sequence[Writer]) -> list[_Written]:
-        """Complete the files and count their rows again."""
+    def finish(
+        self, plans: Sequence[_Plan], writers: Sequence[Writer], rows: Sequence[int], turn: tuple[int, int]
+    ) -> list[_Written]:
+        """Complete the files of at most ``rows`` rows and count their rows again."""
         written = []
-        for done, (plan, writer) in enumerate(zip(plans, writers, strict=True), 1):
+        done, total = turn[0] * sum(rows), turn[1] * sum(rows)
+        for plan, writer, most in zip(plans, writers, rows, strict=True):
             self.context.check()
             with writing_to(self.folder):
                 result = writer.finish()
@@ -347,7 +350,8 @@ class _Conversion:
                     "io_error", f"{self.folder / plan.name}: {result.rows} rows were written and {found} can be read"
                 )
             written.append(_Written(plan, result))
-            self.context.progress("write", done, len(plans), "messages", f"{plan.name}: {result.rows} rows")
+            done += most
+            self.context.progress("write", done, total, "rows", plan.name)
         return written
 
     def note_losses(self) -> None:
@@ -383,10 +387,12 @@ class _Conversion:
             )
 
         datasets = []
-        for done, one in enumerate(written):
+        done, total = 0, sum(publication.size(one.plan.name) for one in written)
+        for one in written:
             self.context.check()
-            self.context.progress("publish", done, len(written), "messages")
+            self.context.progress("publish", done, total, "bytes", one.plan.name)
             dataset = self.dataset(one, publication)
+            done += dataset.size_bytes
             datasets.append(dataset)
             outputs.append(
                 OutputFile(
@@ -409,17 +415,17 @@ class _Conversion:
                 put(made["dataset"]["path"] + MANIFEST_SUFFIX, encode(made), "manifest", "json")
         self.context.check()
         publication.commit()
-        self.context.progress("publish", len(written), len(written), "messages")
+        self.context.progress("publish", done, total, "bytes")
         return ConvertResult(outputs=tuple(outputs), counts=self.totals(written), warnings=tuple(self.warnings))
 
     def dataset(self, one: _Written, publication: Publication) -> Dataset:
         """A finished file as its manifest tells it."""
-        size, sha256 = publication.digest(one.plan.name)
+        sha256 = publication.digest(one.plan.name)
         return Dataset(
             name=one.plan.name,
             schema=one.plan.schema,
             rows=one.result.rows,
-            size_bytes=size,
+            size_bytes=publication.size(one.plan.name),
             sha256=sha256,
             fields=one.plan.fields,
             topics=[self.counts[id(field.stream)] for field in one.plan.fields],

@@ -99,10 +99,15 @@ class Publication:
             self._rename()
             _sync(self.folder)
 
-    def digest(self, name: str) -> tuple[int, str]:
-        """Size in bytes and SHA-256 (hex) of a file not yet committed."""
+    def size(self, name: str) -> int:
+        """Size in bytes of a file not yet committed."""
+        with writing_to(self.folder):
+            return self._temporary(name).stat().st_size
+
+    def digest(self, name: str) -> str:
+        """SHA-256 (hex) of a file not yet committed."""
         with writing_to(self.folder), self._temporary(name).open("rb") as file:
-            return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def __enter__(self) -> Self:
         return self

@@ -22,7 +22,8 @@ def test_files_appear_together_at_commit(tmp_path: Path) -> None:
         publication.claim("data.parquet").write_bytes(b"rows")
         publication.put("data.parquet.manifest.json", b"{}")
         assert names(folder) == [".data.parquet.manifest.json.t1.tmp", ".data.parquet.t1.tmp"]
-        assert publication.digest("data.parquet") == (4, hashlib.sha256(b"rows").hexdigest())
+        assert publication.digest("data.parquet") == hashlib.sha256(b"rows").hexdigest()
+        assert publication.size("data.parquet") == 4
         publication.commit()
         assert names(folder) == ["data.parquet", "data.parquet.manifest.json"]
     assert (folder / "data.parquet").read_bytes() == b"rows"
