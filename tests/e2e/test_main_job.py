@@ -3,6 +3,7 @@
 import base64
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -264,18 +265,58 @@ def test_cancelled_conversion_leaves_nothing_and_can_be_retried(ready: Sidecar, 
     assert error.value.code == 409
 
 
-def test_cancelled_requests(ready: Sidecar, long_log: Path, tmp_path: Path) -> None:
-    """The last one that waits for an index stops it; the asset is what it was."""
-    asset = ready.request("assets/register", {"file_path": str(long_log)})
-    for method, params in (("assets/index", {"asset_id": asset["id"]}), ("assets/reindexAll", {})):
-        first = ready.start(method, params)
-        ready.cancel(first)
-        answer = ready.response(first)
-        assert answer["error"]["code"] == -32800 if "error" in answer else answer["result"]
+def spare_worker(sidecar: Sidecar) -> int:
+    """Process id of the one worker that waits for work."""
+    until = time.monotonic() + 10
+    while len(children := sidecar.children()) != 1:
+        assert time.monotonic() < until, f"workers: {children}"
+        time.sleep(0.02)
+    return children[0]
+
+
+def test_a_cancelled_index_request(ready: Sidecar, logs: dict[str, Path]) -> None:
+    asset = ready.request("assets/register", {"file_path": str(logs["mcap"])})
+    os.kill(spare_worker(ready), signal.SIGSTOP)
+    waiting = ready.start("assets/index", {"asset_id": asset["id"], "workDoneToken": "w"})
+    job = ready.wait_for("jobs/didChange", lambda p: p["job"]["status"] == "running")["job"]
+    assert ready.request("assets/get", {"asset_id": asset["id"]})["asset"]["indexing_status"] == "indexing"
+    began = time.monotonic()
+    ready.cancel(waiting)
+    with pytest.raises(RpcError) as error:
+        ready.result(waiting)
+    assert error.value.code == -32800
+    assert time.monotonic() - began < 1
+    assert ready.request("jobs/get", {"job_id": job["id"]})["status"] == "cancelled"
+    assert ready.request("assets/get", {"asset_id": asset["id"]})["asset"]["indexing_status"] == "pending"
+    assert ready.notifications("$/progress")[-1]["value"]["kind"] == "end"
+    assert ready.request("assets/index", {"asset_id": asset["id"]})["asset"]["indexing_status"] == "indexed"
+
+
+def test_a_shared_index_goes_on_for_the_one_that_still_waits(ready: Sidecar, logs: dict[str, Path]) -> None:
+    asset = ready.request("assets/register", {"file_path": str(logs["bag"])})
+    worker = spare_worker(ready)
+    os.kill(worker, signal.SIGSTOP)
     one, other = (ready.start("assets/index", {"asset_id": asset["id"]}) for _ in range(2))
+    ready.wait_for("jobs/didChange", lambda p: p["job"]["status"] == "running")
     ready.cancel(one)
+    assert ready.response(one)["error"]["code"] == -32800
+    os.kill(worker, signal.SIGCONT)
     assert ready.result(other)["asset"]["indexing_status"] == "indexed"
-    assert all(job["status"] in FINAL for job in ready.request("jobs/list")["items"])
+    assert [job["status"] for job in ready.request("jobs/list")["items"]] == ["succeeded"]
+
+
+def test_a_cancelled_reindex_keeps_what_is_finished(ready: Sidecar, logs: dict[str, Path]) -> None:
+    order = [logs["mcap"], logs["bag"]]
+    ids = [ready.request("assets/register", {"file_path": str(path)})["id"] for path in order]
+    os.kill(spare_worker(ready), signal.SIGSTOP)
+    waiting = ready.start("assets/reindexAll", {})
+    ended = ready.wait_for("jobs/didChange", lambda p: p["job"]["status"] == "succeeded")["job"]
+    ready.cancel(waiting)
+    assert ready.response(waiting)["error"]["code"] == -32800
+    states = {item["id"]: item["indexing_status"] for item in ready.request("assets/list")["items"]}
+    (finished_id,) = ended["target_asset_ids_json"]
+    assert states == {asset_id: "indexed" if asset_id == finished_id else "pending" for asset_id in ids}
+    assert {job["status"] for job in ready.request("jobs/list")["items"]} == {"succeeded", "cancelled"}
 
 
 def test_other_requests_answer_while_a_conversion_runs(ready: Sidecar, long_log: Path) -> None:
