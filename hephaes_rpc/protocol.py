@@ -80,9 +80,12 @@ def response(request_id: Any, result: Any, result_type: Any) -> bytes:
 
 
 def error_response(request_id: Any, error: HephaesError) -> bytes:
-    """An encoded error response."""
-    body = {"code": error.code, "message": error.message, "data": unstructure(error.to_data())}
-    return encode({"jsonrpc": "2.0", "id": request_id, "error": body})
+    """An encoded error response; an error whose data JSON cannot say is a bug."""
+    try:
+        body = {"code": error.code, "message": error.message, "data": unstructure(error.to_data())}
+        return encode({"jsonrpc": "2.0", "id": request_id, "error": body})
+    except (TypeError, ValueError) as failure:
+        return error_response(request_id, as_error(failure, f"the data of {error.kind}"))
 
 
 _OS_KINDS = {
@@ -269,6 +272,10 @@ class Protocol(JsonRPCProtocol):
         """Cancel the request with that id, if it is in flight."""
         if call := self._in_flight.get(request_id):
             call.cancel()
+
+    def _handle_notification(self, method_name: str, params: Any) -> None:
+        """As a request that nobody waits for; the one that pygls handles itself is a method like any other to us."""
+        self._execute_handler(None, self._get_handler(method_name), None, args=(params,))
 
     def _execute_handler(
         self,

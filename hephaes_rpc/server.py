@@ -269,7 +269,7 @@ class Server:
     # --- the lifecycle
 
     def _admit(self, name: str) -> HephaesError | None:
-        """Why a method may not be called now."""
+        """Why a method may not be called now; after ``shutdown`` none may."""
         if name in ("exit", "$/cancelRequest"):
             return None
         if self._phase == "down":
@@ -278,6 +278,8 @@ class Server:
             return HephaesError("invalid_request", "initialize has been sent already")
         if self._phase != "ready" and name not in ("initialize", "initialized", "health", "rpc.discover"):
             return HephaesError("not_initialized", f"{name}: initialize has not been answered yet")
+        if name == "shutdown":
+            self._phase = "down"  # now, not when its task begins: exit may be on its heels
         return None
 
     @property

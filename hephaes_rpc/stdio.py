@@ -250,7 +250,7 @@ class FrameParser:
 
     def _drop(self, pos: int) -> int | None:
         """Pass over a body that is not wanted; the position after it, or None when more bytes are needed."""
-        header = self._header_within(pos, pos + self._discard)
+        header = self._header_within(pos, min(pos + self._discard, len(self._buffer)))
         if header is not None or len(self._buffer) - pos >= self._discard:
             step = pos + self._discard if header is None else header
             self._discard, self._suspect = 0, True
@@ -302,16 +302,14 @@ class FrameReader(threading.Thread):
     def run(self) -> None:
         """Read until the end."""
         parser = FrameParser()
-        while not parser.lost:
-            try:
-                data = os.read(self._fd, READ_PIECE)
-            except OSError:
-                break
-            if not data:
-                break
-            if found := parser.feed(data):
-                self._deliver(found)
-        self._ended(parser.lost)
+        try:
+            while not parser.lost and (data := os.read(self._fd, READ_PIECE)):
+                if found := parser.feed(data):
+                    self._deliver(found)
+        except OSError:
+            pass  # as at the end of input
+        finally:
+            self._ended(parser.lost)
 
 
 class FrameWriter(threading.Thread):

@@ -1,5 +1,6 @@
 """Fixtures of the tests that drive the real sidecar."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,3 +34,16 @@ def sidecar(spawn: SpawnSidecar) -> Sidecar:
     running = spawn()
     running.initialize()
     return running
+
+
+PROBE = [sys.executable, str(Path(__file__).with_name("probe.py"))]
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """An initialized sidecar with the methods of ``probe.py``, one for a whole module."""
+    with Sidecar(tmp_path_factory.mktemp("probe"), command=PROBE) as running:
+        running.initialize()
+        yield running
+        assert running.stray == b"", "bytes on stdout that are no frame"
+        assert running.shutdown() == 0
