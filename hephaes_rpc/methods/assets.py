@@ -152,7 +152,12 @@ async def assets_scan_directory(ctx: RequestContext, params: AssetsScanDirectory
     """Register every log in a folder; what was registered before a cancellation stays."""
     workspace = ctx.workspace(params.workspace_id)
     folder = await ctx.in_thread(folder_of, params.directory_path)
-    found = await ctx.in_thread(logs_below, folder, params.recursive, ctx.check)
+
+    def told(n_found: int) -> None:
+        ctx.check()
+        ctx.progress.report(f"{n_found} logs found")
+
+    found = await ctx.in_thread(logs_below, folder, params.recursive, told)
     registered: list[Asset] = []
     skipped: list[RegistrationSkip] = []
     for first in range(0, len(found), SCAN_BATCH):

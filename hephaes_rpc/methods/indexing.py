@@ -19,14 +19,14 @@ Told = Callable[[Progress], None]
 
 
 class _Run:
-    """One asset being indexed, and who listens."""
+    """One asset being indexed, and who listens; ``closing`` once nobody waits any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: Trigger) -> None:
         self.listeners: list[Told] = []
         self.closing = False
-        self.task: asyncio.Task[Job]
+        self.task = asyncio.create_task(_job(app, workspace, asset_id, trigger, self._tell))
 
-    def tell(self, progress: Progress) -> None:
+    def _tell(self, progress: Progress) -> None:
         for listener in self.listeners:
             listener(progress)
 
@@ -37,12 +37,10 @@ _runs: dict[tuple[OpenWorkspace, str], _Run] = {}
 async def index(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: Trigger, told: Told) -> Job:
     """The finished job that indexed an asset; raises ``asset_not_found``."""
     key = workspace, asset_id
-    while (run := _runs.get(key)) is not None and run.closing:
+    while (run := _runs.get(key)) is not None and run.closing and not run.task.done():
         await asyncio.wait([run.task])
-    if run is None:
-        run = _runs[key] = _Run()
-        run.task = asyncio.create_task(_run(app, workspace, asset_id, trigger, run.tell))
-        run.task.add_done_callback(lambda _: _runs.pop(key))
+    if run is None or run.task.done():
+        run = _runs[key] = _Run(app, workspace, asset_id, trigger)
     run.listeners.append(told)
     try:
         return await asyncio.shield(run.task)
@@ -54,9 +52,11 @@ async def index(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger:
         raise
     finally:
         run.listeners.remove(told)
+        if not run.listeners and _runs.get(key) is run:
+            del _runs[key]
 
 
-async def _run(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: Trigger, told: Told) -> Job:
+async def _job(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: Trigger, told: Told) -> Job:
     loop = asyncio.get_running_loop()
     while True:
         finding = loop.run_in_executor(app.executor, _active_or_new, app, workspace, asset_id, trigger)

@@ -13,7 +13,7 @@ from hephaes_rpc.errors import HephaesError
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".bag", ".mcap")
-CHECK_EVERY = 500
+TELL_EVERY = 500
 
 
 class LogFile(NamedTuple):
@@ -45,21 +45,21 @@ def folder_of(text: str) -> Path:
     return path
 
 
-def logs_below(folder: Path, recursive: bool, check: Callable[[], None]) -> list[Path]:
+def logs_below(folder: Path, recursive: bool, told: Callable[[int], None]) -> list[Path]:
     """The logs in a folder, sorted by path: regular files, links to such, hidden folders too.
 
     Links to folders are not followed, so no tree is endless; what cannot be read is left out and told to the log.
-    ``check`` is called again and again and may raise.
+    ``told`` is called again and again with how many have been found, and may raise.
     """
     found: list[Path] = []
     waiting = [folder]
     while waiting:
-        check()
+        told(len(found))
         current = waiting.pop()
         try:
             for k, entry in enumerate(_entries(current)):
-                if k % CHECK_EVERY == 0:
-                    check()
+                if k % TELL_EVERY == 0:
+                    told(len(found))
                 if entry.is_dir(follow_symlinks=False):
                     if recursive:
                         waiting.append(Path(entry.path))
