@@ -1,6 +1,7 @@
 """``hephaes-rpc convert``: the pipeline of the sidecar's workers, run in this process with a progress bar."""
 
 import argparse
+import gc
 import os
 import re
 import signal
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     with _stopping(stop), _no_empty_folder(folder), display() as shown:
         from hephaes_rpc.engine.pipeline import ConvertTask, convert
 
+        gc.freeze()
         for number, (log, stem) in enumerate(zip(arguments.logs, _stems(arguments.logs), strict=True), 1):
             task = ConvertTask(
                 log_path=log,

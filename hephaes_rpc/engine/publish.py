@@ -6,7 +6,6 @@ is left is removed; so is every file already renamed when a later rename fails a
 """
 
 import errno
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -103,11 +102,6 @@ class Publication:
         """Size in bytes of a file not yet committed."""
         with writing_to(self.folder):
             return self._temporary(name).stat().st_size
-
-    def digest(self, name: str) -> str:
-        """SHA-256 (hex) of a file not yet committed."""
-        with writing_to(self.folder), self._temporary(name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def __enter__(self) -> Self:
         return self

@@ -25,7 +25,7 @@ def write(path: Path, batches: list[pa.RecordBatch], output: ParquetOutput = ANY
     for batch in batches:
         writer.write(batch)
     result = writer.finish()
-    assert result.rows == writer.read_back() == sum(batch.num_rows for batch in batches)
+    assert result.rows == writer.read_back(print).rows == sum(batch.num_rows for batch in batches)
     writer.abandon()
     return pq.read_metadata(path)
 

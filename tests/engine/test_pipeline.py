@@ -19,6 +19,7 @@ from hephaes_rpc.engine.logs import StaleIndexError, open_log
 from hephaes_rpc.engine.manifest import iso_ns
 from hephaes_rpc.engine.pipeline import ConvertResult, ConvertTask, convert
 from hephaes_rpc.engine.spec import ConversionSpec, Output, ParquetOutput, Resample, TFRecordOutput
+from hephaes_rpc.engine.writers import ReadBack
 from hephaes_rpc.errors import CancelledByClient, HephaesError, LogError, SpecError
 from tests.corpus import Context
 from tests.engine.test_logs_damage import edit
@@ -538,7 +539,7 @@ def test_a_bug_in_a_writer_reaches_the_caller(log: Path, tmp_path: Path, monkeyp
 def test_a_file_that_does_not_read_back_is_not_published(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hephaes_rpc.engine.writers.tfrecord.TFRecordFile.read_back", lambda _: 1)
+    monkeypatch.setattr("hephaes_rpc.engine.writers.tfrecord.TFRecordFile.read_back", lambda *_: ReadBack(1, ""))
     with pytest.raises(HephaesError, match="rows were written and 1 can be read"):
         convert(task(log, tmp_path / "out", TFRecordOutput()), Context())
     assert left(tmp_path / "out") == []

@@ -46,7 +46,7 @@ def write(path: Path, batches: list[pa.RecordBatch], output: TFRecordOutput) -> 
         writer.flush()
     result = writer.finish()
     assert writer.pending_bytes == 0
-    assert writer.read_back() == result.rows == sum(batch.num_rows for batch in batches)
+    assert writer.read_back(print).rows == result.rows == sum(batch.num_rows for batch in batches)
     for suffix, content in result.sidecars.items():
         path.with_name(path.stem + suffix).write_bytes(content)
     return result
@@ -270,7 +270,7 @@ def test_reading_back_notices_a_file_cut_short(tmp_path: Path, compression: str,
     writer.finish()
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(OSError, match=r"cut off|beyond the end"):
-        writer.read_back()
+        writer.read_back(print)
 
 
 def test_abandoning_twice_is_fine(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Dataset writers behind one interface: record batches in, one complete file out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +11,7 @@ from hephaes_rpc.engine.spec import Output, ParquetOutput
 if TYPE_CHECKING:
     import pyarrow as pa
 
+PIECE_BYTES = 1 << 20
 FEATURES_SUFFIX = ".features.json"
 
 
@@ -27,6 +28,24 @@ class WriterResult:
     rows: int
     counts: Mapping[str, Mapping[str, int]] = field(factory=dict)
     sidecars: Mapping[str, bytes] = field(factory=dict)
+
+
+@frozen
+class ReadBack:
+    """A finished file as its writer read it: rows counted, SHA-256 (hex) of the whole file."""
+
+    rows: int
+    sha256: str
+
+
+def pieces(path: Path, told: Callable[[int], None]) -> Iterator[bytes]:
+    """The bytes of a file, telling how many are done."""
+    done = 0
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+            done += len(piece)
+            told(done)
 
 
 class Writer(Protocol):
@@ -56,8 +75,8 @@ class Writer(Protocol):
         """Let go of the file without completing it; may be called at any time, twice too."""
         ...
 
-    def read_back(self) -> int:
-        """Rows of the finished file, counted by reading it."""
+    def read_back(self, told: Callable[[int], None]) -> ReadBack:
+        """Read the finished file, telling the bytes done; OSError where it is not whole."""
         ...
 
 

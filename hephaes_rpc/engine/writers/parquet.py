@@ -6,7 +6,8 @@ memory, or earlier on ``flush``.  Strings get dictionaries (the library falls ba
 not, which is faster and, compressed, smaller; binary columns have no statistics, which nobody could use.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from hephaes_rpc.engine.jsontext import json_cells
 from hephaes_rpc.engine.spec import TIMESTAMP, ParquetOutput
-from hephaes_rpc.engine.writers import WriterResult
+from hephaes_rpc.engine.writers import ReadBack, WriterResult, pieces
 
 ROW_GROUP_BYTES = 64 << 20
 MAX_ROW_GROUP_ROWS = 1 << 20
@@ -83,9 +84,12 @@ class ParquetFile:
         with suppress(OSError):
             self._file.close()
 
-    def read_back(self) -> int:
-        """Rows that the footer on disk declares."""
-        return int(pq.read_metadata(self._path).num_rows)
+    def read_back(self, told: Callable[[int], None]) -> ReadBack:
+        """Rows that the footer on disk declares, and the digest."""
+        digest = hashlib.sha256()
+        for piece in pieces(self._path, told):
+            digest.update(piece)
+        return ReadBack(int(pq.read_metadata(self._path).num_rows), digest.hexdigest())
 
     def _write_groups(self, rows: int) -> None:
         if self._pending_rows >= rows:

@@ -19,10 +19,11 @@ lists one int64 per element of the innermost of them.  So ``shapes: [{points: [{
 shape) and ``f__shapes__points__x`` (all x).  The features file names, per key, the length keys that shape it.
 """
 
+import hashlib
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias
@@ -35,10 +36,9 @@ from numpy.typing import NDArray
 
 from hephaes_native.flatten import Bits, Column, ExampleEncoder
 from hephaes_rpc.engine.spec import TIMESTAMP, TFRecordOutput
-from hephaes_rpc.engine.writers import FEATURES_SUFFIX, WriterResult
+from hephaes_rpc.engine.writers import FEATURES_SUFFIX, PIECE_BYTES, ReadBack, WriterResult, pieces
 from hephaes_rpc.errors import HephaesError, SpecError
 
-PIECE_BYTES = 1 << 20
 GZIP_LEVEL = 6
 LENGTH_PREFIX = "__sequence_length__"
 FRAME_BYTES = 16
@@ -368,10 +368,12 @@ class TFRecordFile:
         with suppress(OSError):
             self._file.close()
 
-    def read_back(self) -> int:
-        """Records of the file, whose lengths must lead from one to the next and to its end."""
-        with self._path.open("rb") as file:
-            return _count_records(_inflated(file) if self._output.compression == "gzip" else _pieces(file))
+    def read_back(self, told: Callable[[int], None]) -> ReadBack:
+        """Records of the file, whose lengths must lead from one to the next and to its end, and the digest."""
+        digest = hashlib.sha256()
+        found = _hashed(pieces(self._path, told), digest)
+        rows = _count_records(_inflated(found, self._path.name) if self._output.compression == "gzip" else found)
+        return ReadBack(rows, digest.hexdigest())
 
     def _columns(self, batch: pa.RecordBatch) -> Iterator[Column]:
         yield from _Number(self._features[0], "int64").columns(batch.column(0), Extent())
@@ -403,23 +405,24 @@ def _present(key: bytes, n_rows: int, valid: Bits | None) -> Column:
     return Column(key, "bool", valid.buffer, bit_offset=valid.offset)
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(PIECE_BYTES):
+def _hashed(found: Iterator[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+    for piece in found:
+        digest.update(piece)
         yield piece
 
 
-def _inflated(file: BinaryIO) -> Iterator[bytes]:
+def _inflated(found: Iterator[bytes], name: str) -> Iterator[bytes]:
     stream = zlib.decompressobj(_GZIP)
-    for piece in _pieces(file):
+    for piece in found:
         yield stream.decompress(piece)
     if not stream.eof:
-        raise OSError(f"{file.name}: the gzip stream is cut off")
+        raise OSError(f"{name}: the gzip stream is cut off")
 
 
-def _count_records(pieces: Iterator[bytes]) -> int:
+def _count_records(found: Iterator[bytes]) -> int:
     """Records in a byte stream; OSError where it does not end with one."""
     count, skip, head = 0, 0, b""
-    for data in pieces:
+    for data in found:
         piece = head + data
         at, head = skip, b""
         while at + 8 <= len(piece):
