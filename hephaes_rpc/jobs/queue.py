@@ -81,6 +81,7 @@ class JobQueue:
         self._endings: dict[str, asyncio.Event] = {}
         self._listening: defaultdict[str, list[OnProgress]] = defaultdict(list)
         self._woken = asyncio.Event()
+        self._retrying = asyncio.Lock()
         self._draining = False
         self._dispatcher: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -144,7 +145,8 @@ class JobQueue:
 
     async def retry(self, ws: "OpenWorkspace", job_id: str) -> Job:
         """A new job in the place of a failed or cancelled one; raises ``job_not_found``, ``job_not_finished``."""
-        job = await self._in_thread(records.retry, ws, job_id)
+        async with self._retrying:
+            job = await self._in_thread(records.retry, ws, job_id)
         self.submit(ws, job)
         return job
 
