@@ -2,7 +2,8 @@
 
 Strategy: a first pass walks the columns one by one and adds up the exact size of every record; a second pass walks
 the rows and writes each record once, front to back, into one buffer of exactly that size.  Both passes share
-``list_size``, so they cannot disagree.  The bytes of an entry that do not depend on the row (key, tags, and all lengths
+``list_size``, so they cannot disagree.  Columns that are the same in every row without a value (the fields of an absent
+message) are made once for all such rows and then copied as one block.  The bytes of an entry that do not depend on the row (key, tags, and all lengths
 when the values have a fixed size) are made once per column; copying them may write up to ``PAD`` bytes too far, which
 the next entry overwrites and the buffer has room for.  Big values are checksummed piece by piece while they are still
 in the cache.  Offsets are checked once, before anything is read through them.
@@ -128,6 +129,14 @@ class Column(NamedTuple):
     present: Bits | None = None
 
 
+class Group(NamedTuple):
+    """Columns ``first`` to ``stop`` that have the same bytes in every row whose bit of ``valid`` is 0."""
+
+    first: int
+    stop: int
+    valid: Bits
+
+
 cdef struct Offsets:
     const int32_t* narrow
     const int64_t* wide
@@ -153,6 +162,14 @@ cdef struct Feature:
     int64_t key_size     # bytes of the key part
     int64_t fixed_size   # bytes of the values of every record, 0 if they vary
     int64_t altered
+
+
+cdef struct Absence:
+    Py_ssize_t stop        # feature behind the group; 0 where no group begins
+    const uint8_t* valid
+    int64_t valid_offset
+    uint8_t* block         # the entries of a row without values
+    int64_t block_size
 
 
 cdef inline int64_t offset_at(const Offsets* o, int64_t i) noexcept nogil:
@@ -366,14 +383,19 @@ cdef uint8_t* put_entry(uint8_t* p, Feature* f, int64_t row, Sum* total) noexcep
     return p
 
 
+cdef inline bint is_absent(const Absence* group, int64_t row) noexcept nogil:
+    """Whether the row has the block of the group that begins here."""
+    return group.stop != 0 and not bit_at(group.valid, group.valid_offset + row)
+
+
 cdef uint8_t* put_record(
-    uint8_t* p, Feature* features, Py_ssize_t n, int64_t row, int64_t payload, int64_t inner
+    uint8_t* p, Feature* features, const Absence* groups, Py_ssize_t n, int64_t row, int64_t payload, int64_t inner
 ) noexcept nogil:
     """Write one framed record of ``payload`` bytes whose Features message has ``inner`` bytes."""
     cdef Sum total
     cdef uint32_t crc
     cdef uint64_t length = <uint64_t> payload
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i = 0
     memcpy(p, &length, 8)
     crc = hc_mask(~hc_update(0xFFFFFFFF, p, 8))
     memcpy(p + 8, &crc, 4)
@@ -382,9 +404,14 @@ cdef uint8_t* put_record(
     total.done = p
     p[0] = TAG_LEN_1
     p = put_varint(p + 1, <uint64_t> inner)
-    for i in range(n):
+    while i < n:
+        if is_absent(&groups[i], row):
+            p = put_padded(p, groups[i].block, groups[i].block_size)
+            i = groups[i].stop
+            continue
         if is_present(&features[i], row):
             p = put_entry(p, &features[i], row, &total)
+        i += 1
     crc = hc_mask(~hc_update(total.crc, total.done, p - total.done))
     memcpy(p, &crc, 4)
     return p + 4
@@ -425,23 +452,28 @@ cdef class ExampleEncoder:
     """Records of ``n_rows`` rows of columns, encoded piece by piece; not for use from two threads at once."""
 
     cdef Feature* features
+    cdef Absence* groups
     cdef Py_buffer* views
     cdef int64_t* sizes
     cdef Py_ssize_t n_features, n_views, n_rows
 
-    def __cinit__(self, n_rows, columns):
+    def __cinit__(self, n_rows, columns, groups=()):
         columns = list(columns)
+        groups = list(groups)
         if n_rows < 0:
             raise ValueError(f"n_rows is {n_rows}")
         self.n_rows = n_rows
         self.features = <Feature*> calloc(len(columns) + 1, sizeof(Feature))
-        self.views = <Py_buffer*> calloc(5 * len(columns) + 1, sizeof(Py_buffer))
+        self.groups = <Absence*> calloc(len(columns) + 1, sizeof(Absence))
+        self.views = <Py_buffer*> calloc(5 * len(columns) + len(groups) + 1, sizeof(Py_buffer))
         self.sizes = <int64_t*> calloc(self.n_rows + 1, sizeof(int64_t))
-        if self.features == NULL or self.views == NULL or self.sizes == NULL:
+        if self.features == NULL or self.groups == NULL or self.views == NULL or self.sizes == NULL:
             raise MemoryError
         for column in columns:
             self.n_features += 1
             self.load(&self.features[self.n_features - 1], column)
+        for group in sorted(groups):
+            self.load_group(group)
         self.measure()
 
     def __dealloc__(self):
@@ -451,6 +483,10 @@ cdef class ExampleEncoder:
         if self.features != NULL:
             for i in range(self.n_features):
                 free(self.features[i].head)
+        if self.groups != NULL:
+            for i in range(self.n_features):
+                free(self.groups[i].block)
+        free(self.groups)
         free(self.features)
         free(self.views)
         free(self.sizes)
@@ -539,18 +575,59 @@ cdef class ExampleEncoder:
         f.head = whole
         return 0
 
+    cdef int load_group(self, object group) except -1:
+        """Make the block of a group, as its first row without values has it."""
+        cdef Py_ssize_t i
+        cdef int64_t row = 0
+        cdef Absence* g
+        cdef Sum total
+        cdef uint8_t* p
+        if not 0 <= group.first < group.stop <= self.n_features:
+            raise ValueError(f"{group!r} names columns that are not there")
+        for i in range(<Py_ssize_t> group.first):
+            if self.groups[i].stop > <Py_ssize_t> group.first:
+                raise ValueError(f"{group!r} overlaps another group")
+        g = &self.groups[<Py_ssize_t> group.first]
+        g.valid = self.bits(group.valid, &g.valid_offset)
+        while row < self.n_rows and bit_at(g.valid, g.valid_offset + row):
+            row += 1
+        if row == self.n_rows:
+            return 0
+        for i in range(<Py_ssize_t> group.first, <Py_ssize_t> group.stop):
+            if is_present(&self.features[i], row):
+                g.block_size += self.entry_bytes(&self.features[i], row)
+        g.block = <uint8_t*> calloc(g.block_size + PAD, 1)
+        if g.block == NULL:
+            raise MemoryError
+        p = total.done = g.block
+        total.crc = 0
+        for i in range(<Py_ssize_t> group.first, <Py_ssize_t> group.stop):
+            if is_present(&self.features[i], row):
+                p = put_entry(p, &self.features[i], row, &total)
+        g.stop = group.stop
+        return 0
+
+    cdef int64_t entry_bytes(self, const Feature* f, int64_t row) noexcept nogil:
+        return f.head_size + f.fixed_size if f.fixed_size else entry_size(f, list_size(f, row))
+
     cdef int measure(self) except -1:
         """Fill ``sizes`` with the bytes of each row's Features message."""
-        cdef Py_ssize_t i
-        cdef int64_t row, size, worst = -1
+        cdef Py_ssize_t i, stop = 0
+        cdef int64_t row, worst = -1
         cdef Feature* f
+        cdef const Absence* g = NULL
         with nogil:
             for i in range(self.n_features):
                 f = &self.features[i]
-                size = f.head_size + f.fixed_size if f.fixed_size else 0
+                if self.groups[i].stop:
+                    g = &self.groups[i]
+                    stop = g.stop
+                    for row in range(self.n_rows):
+                        if is_absent(g, row):
+                            self.sizes[row] += g.block_size
                 for row in range(self.n_rows):
-                    if is_present(f, row):
-                        self.sizes[row] += size if size else entry_size(f, list_size(f, row))
+                    if (i >= stop or not is_absent(g, row)) and is_present(f, row):
+                        self.sizes[row] += self.entry_bytes(f, row)
             for row in range(self.n_rows):
                 if delimited(self.sizes[row]) > MAX_PAYLOAD:
                     worst = row
@@ -590,13 +667,15 @@ cdef class ExampleEncoder:
         p = <uint8_t*> PyBytes_AS_STRING(out)
         with nogil:
             for row in range(first, stop):
-                p = put_record(p, self.features, self.n_features, row, delimited(self.sizes[row]), self.sizes[row])
+                p = put_record(
+                    p, self.features, self.groups, self.n_features, row, delimited(self.sizes[row]), self.sizes[row]
+                )
         return memoryview(out)[:size], stop
 
 
-def encode_examples(n_rows, columns):
+def encode_examples(n_rows, columns, groups=()):
     """All records of ``n_rows`` rows of columns."""
-    return ExampleEncoder(n_rows, columns).encode()[0]
+    return ExampleEncoder(n_rows, columns, groups).encode()[0]
 
 
 cdef uint32_t checksum(object data, uint32_t value, bint portable) except? 0:

@@ -13,6 +13,7 @@ from hephaes_native.flatten import (
     Bits,
     Column,
     ExampleEncoder,
+    Group,
     crc32c,
     crc32c_portable,
     encode_examples,
@@ -202,3 +203,30 @@ def test_rows_are_in_range() -> None:
     assert encoder.encode(2) == (b"", 2)
     with pytest.raises(ValueError, match="n_rows is -1"):
         ExampleEncoder(-1, [])
+
+
+class TestGroups:
+    def columns(self, flags: list[bool]) -> tuple[list[Column], Bits]:
+        valid = bitmap(flags, 3)
+        n = len(flags)
+        ones = b"\xff" * (n // 8 + 1)
+        return [
+            Column(b"a", "int64", np.arange(n)),
+            Column(b"f__present", "bool", valid.buffer, bit_offset=valid.offset),
+            Column(b"f__x", "float64", np.arange(2.0 * n), per_row=2, valid=valid),
+            Column(b"f__n", "int32", np.arange(n, dtype=np.int32) * 1000, valid=valid),
+            Column(b"f__s", "slices", b"abc" * n, slices=np.arange(n + 1, dtype=np.int32) * 3, valid=valid),
+            Column(b"z", "bool", ones),
+        ], valid
+
+    @given(st.lists(st.booleans(), max_size=40))
+    def test_a_block_equals_the_entries_it_stands_for(self, flags: list[bool]) -> None:
+        columns, valid = self.columns(flags)
+        plain = encode_examples(len(flags), columns)
+        assert bytes(encode_examples(len(flags), columns, [Group(1, 5, valid)])) == bytes(plain)
+
+    @pytest.mark.parametrize("bounds", [[(1, 7)], [(3, 3)], [(-1, 2)], [(1, 4), (2, 5)]])
+    def test_groups_that_cannot_be_are_refused(self, bounds: list[tuple[int, int]]) -> None:
+        columns, valid = self.columns([True, False])
+        with pytest.raises(ValueError, match=r"not there|overlaps"):
+            encode_examples(2, columns, [Group(*each, valid) for each in bounds])

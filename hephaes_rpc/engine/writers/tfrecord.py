@@ -34,7 +34,7 @@ import pyarrow as pa
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
-from hephaes_native.flatten import Bits, Column, ExampleEncoder
+from hephaes_native.flatten import Bits, Column, ExampleEncoder, Group
 from hephaes_rpc.engine.spec import TIMESTAMP, TFRecordOutput
 from hephaes_rpc.engine.writers import FEATURES_SUFFIX, PIECE_BYTES, ReadBack, WriterResult, pieces
 from hephaes_rpc.errors import HephaesError, SpecError
@@ -340,7 +340,7 @@ class TFRecordFile:
         if not batch.num_rows:
             return
         try:
-            encoder = ExampleEncoder(batch.num_rows, self._columns(batch))
+            encoder = ExampleEncoder(batch.num_rows, *self._columns(batch))
         except OverflowError as error:
             raise HephaesError("unsupported", f"a record is too large for TFRecord: {error}") from error
         row = 0
@@ -375,15 +375,21 @@ class TFRecordFile:
         rows = _count_records(_inflated(found, self._path.name) if self._output.compression == "gzip" else found)
         return ReadBack(rows, digest.hexdigest())
 
-    def _columns(self, batch: pa.RecordBatch) -> Iterator[Column]:
-        yield from _Number(self._features[0], "int64").columns(batch.column(0), Extent())
+    def _columns(self, batch: pa.RecordBatch) -> tuple[list[Column], list[Group]]:
+        """All columns, and those of each field that are alike in all rows without it."""
+        columns = list(_Number(self._features[0], "int64").columns(batch.column(0), Extent()))
+        groups: list[Group] = []
         omit = self._output.absent_keys == "omit"
         for i, (name, node) in enumerate(self._fields, 1):
             array = batch.column(i)
             valid = Bits(array.buffers()[0], array.offset) if array.null_count else None
-            yield _present(f"{name}__present".encode(), len(array), valid)
+            first = len(columns)
+            columns.append(_present(f"{name}__present".encode(), len(array), valid))
             for column in node.columns(array, Extent(valid=valid)):
-                yield column._replace(present=valid) if omit else column
+                columns.append(column._replace(present=valid) if omit else column)
+            if valid is not None:
+                groups.append(Group(first, len(columns), valid))
+        return columns, groups
 
     def _features_file(self) -> bytes:
         """The declared keys as JSON: all that a reader must know to parse the records."""
