@@ -11,7 +11,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from attrs import frozen
@@ -21,6 +21,8 @@ from hephaes_rpc.engine.spec import TIMESTAMP, Resample
 from hephaes_rpc.errors import SpecError
 
 Int64s = NDArray[np.int64]
+UInt64s = NDArray[np.uint64]
+Numbers: TypeAlias = NDArray[np.signedinteger[Any]]
 MAX_GRID_ROWS = 100_000_000
 TOPIC_SLUG_CHARS = 100
 
@@ -147,7 +149,31 @@ class Listed:
         return self.row_time[rows]
 
 
-RowTimes = Grid | Listed
+@frozen(eq=False)
+class Spans:
+    """Rows of a grid without those between its spans.
+
+    Args:
+        first_row: int64[m], first row of each span; ascending from 0.
+        start_ns: int64[m], its time.
+    """
+
+    first_row: Int64s
+    start_ns: Int64s
+    step_ns: int
+    n_rows: int
+
+    def times(self, first: int, last: int) -> Int64s:
+        """Times of rows [first, last), int64, ns."""
+        return self.at(np.arange(first, last, dtype=np.int64))
+
+    def at(self, rows: Int64s) -> Int64s:
+        """Times of these rows, int64, ns."""
+        span = np.searchsorted(self.first_row, rows, side="right") - 1
+        return self.start_ns[span] + (rows - self.first_row[span]) * self.step_ns
+
+
+RowTimes = Grid | Listed | Spans
 
 
 @frozen(eq=False)
@@ -226,6 +252,47 @@ class Every:
 
 
 @frozen(eq=False)
+class Chosen:
+    """Row k takes message ``message[k]`` where ``present[k]``.
+
+    Args:
+        message: int32[n] or int64[n], ascending; of a row without message that of the next row that has one.
+        present: bool[n]; None: every row has a message.
+    """
+
+    message: Numbers
+    present: NDArray[np.bool_] | None
+
+    @classmethod
+    def of(cls, message: Numbers, n_messages: int) -> "Chosen":
+        """From a message per row, -1 for none; ascending but for those."""
+        present = message >= 0
+        if present.all():
+            return cls(message, None)
+        following = np.where(present, message, message.dtype.type(n_messages))
+        return cls(np.minimum.accumulate(following[::-1])[::-1], present)
+
+    def uses(self) -> tuple[Int64s, Int64s]:
+        """See Picks."""
+        rows = np.arange(len(self.message)) if self.present is None else np.flatnonzero(self.present)
+        message = self.message[rows].astype(np.int64)
+        first = np.append(True, message[1:] != message[:-1])[: len(message)]
+        return message[first], rows[first]
+
+    def window(self, first: int, last: int) -> Window:
+        """See Picks."""
+        message = self.message[first:last].astype(np.int64)
+        if self.present is None:
+            return Window(np.arange(len(message), dtype=np.int64), message)
+        rows = np.flatnonzero(self.present[first:last])
+        return Window(rows, message[rows])
+
+    def keep_from(self, row: int) -> int:
+        """See Picks."""
+        return int(self.message[row]) if row < len(self.message) else np.iinfo(np.int64).max
+
+
+@frozen(eq=False)
 class Between:
     """Grid rows inside a stream's range take the sample at their time, or blend the two around it.
 
@@ -243,16 +310,19 @@ class Between:
     @classmethod
     def of(cls, times: Int64s, grid: Grid) -> "Between":
         """Picks of a stream with these times (int64, sorted, ns)."""
-        sample = _last_of_equal(times)
+        sample = last_of_equal(times)
         time = times[sample]
-        rows = -((grid.start_ns - time) // grid.step_ns)
-        end = (time[-1:] - grid.start_ns) // grid.step_ns + 1
-        return cls(grid, sample, time, np.concatenate((rows, end)))
+        rows, rest = np.divmod(distance(time, grid.start_ns), np.uint64(grid.step_ns))
+        rows = np.where(time > grid.start_ns, rows + (rest > 0), np.uint64(0))
+        first_row = np.minimum(rows, np.uint64(grid.n_rows)).astype(np.int64)
+        ends = [(t - grid.start_ns) // grid.step_ns + 1 for t in time[-1:].tolist()]
+        end = np.array([min(max(end, 0), grid.n_rows) for end in ends], np.int64)
+        return cls(grid, sample, time, np.concatenate((first_row, end)))
 
     def uses(self) -> tuple[Int64s, Int64s]:
         """See Picks."""
         start, stop = self.first_row[:-1], self.first_row[1:]
-        on_sample = self.grid.start_ns + start * self.grid.step_ns == self.time
+        on_sample = self.grid.at(start) == self.time
         first = np.where(stop > start, start, np.iinfo(np.int64).max)
         blended = start + on_sample
         as_upper = np.where(stop > blended, blended, np.iinfo(np.int64).max)[:-1]
@@ -266,10 +336,9 @@ class Between:
             return Window(np.empty(0, np.int64), np.empty(0, np.int64))
         rows = np.arange(max(first, int(self.first_row[0])), min(last, int(self.first_row[-1])), dtype=np.int64)
         lower = np.searchsorted(self.first_row[:-1], rows, side="right") - 1
-        time = self.grid.start_ns + rows * self.grid.step_ns
-        before = time - self.time[lower]
+        before = distance(self.grid.at(rows), self.time[lower])
         upper = np.where(before == 0, lower, np.minimum(lower + 1, len(self.sample) - 1))
-        gap = np.maximum(self.time[upper] - self.time[lower], 1)
+        gap = np.maximum(distance(self.time[upper], self.time[lower]), np.uint64(1))
         return Window(rows - first, self.sample[lower], self.sample[upper], before / gap)
 
     def keep_from(self, row: int) -> int:
@@ -302,10 +371,17 @@ def wide_table(times: Sequence[Int64s], resample: Resample | None) -> Table:
     """One table over several streams; ``times[k]`` int64, sorted, ns."""
     if resample is None:
         return _union_table(times)
-    grid = _grid(times, resample)
+    filled = [t for t in times if len(t)]
+    start = min((int(t[0]) for t in filled), default=0)
+    grid = grid_between(start, max((int(t[-1]) for t in filled), default=start - 1), resample.step_ns)
     if resample.method == "interpolate":
         return Table(grid, {k: Between.of(t, grid) for k, t in enumerate(times)})
-    return Table(grid, {k: _buckets(t, grid) for k, t in enumerate(times)})
+    return Table(grid, {k: _in_buckets(t, grid) for k, t in enumerate(times)})
+
+
+def _in_buckets(times: Int64s, grid: Grid) -> Points:
+    bucket, message = buckets(times, grid.start_ns, grid.step_ns, grid.n_rows)
+    return Points(bucket.astype(np.int64), message)
 
 
 def _union_table(times: Sequence[Int64s]) -> Table:
@@ -313,33 +389,55 @@ def _union_table(times: Sequence[Int64s]) -> Table:
     row_time = np.unique(np.concatenate([*times, np.empty(0, np.int64)]))
     picks: dict[int, Picks] = {}
     for k, t in enumerate(times):
-        last = _last_of_equal(t)
+        last = last_of_equal(t)
         picks[k] = Points(np.searchsorted(row_time, t[last]), last)
     return Table(Listed(row_time), picks)
 
 
-def _grid(times: Sequence[Int64s], resample: Resample) -> Grid:
-    filled = [t for t in times if len(t)]
-    step = resample.step_ns
-    if not filled:
-        return Grid(0, step, 0)
-    start, end = min(int(t[0]) for t in filled), max(int(t[-1]) for t in filled)
-    n_rows = (end - start) // step + 1
+def grid_between(start_ns: int, end_ns: int, step_ns: int) -> Grid:
+    """The grid from ``start_ns`` to ``end_ns`` or shortly before it (no rows where that is earlier).
+
+    Raises:
+        SpecError: It has more than MAX_GRID_ROWS rows.
+    """
+    n_rows = max(0, (end_ns - start_ns) // step_ns + 1)
+    check_grid_rows(n_rows, end_ns - start_ns, step_ns)
+    return Grid(start_ns, step_ns, n_rows)
+
+
+def check_grid_rows(n_rows: int, length_ns: int, step_ns: int) -> None:
+    """Raise SpecError for a grid of too many rows."""
     if n_rows > MAX_GRID_ROWS:
         raise SpecError(
-            f"resampling {(end - start) / 1e9:.0f} s at {resample.freq_hz:g} Hz makes {n_rows} rows; "
+            f"resampling {length_ns / 1e9:.0f} s at {1e9 / step_ns:g} Hz makes {n_rows} rows; "
             f"the limit is {MAX_GRID_ROWS}"
         )
-    return Grid(start, step, n_rows)
 
 
-def _buckets(times: Int64s, grid: Grid) -> Points:
-    """The last message of each bucket ``[start + k * step, start + (k + 1) * step)``."""
-    bucket = (times - grid.start_ns) // grid.step_ns
-    last = _last_of_equal(bucket)
-    return Points(bucket[last], last)
+def buckets(times: Int64s, start_ns: int, step_ns: int, n_buckets: int) -> tuple[UInt64s, Int64s]:
+    """The buckets ``[start + k * step, start + (k + 1) * step)``, k below ``n_buckets``, that hold a message.
+
+    Args:
+        times: int64[n], sorted, ns.
+
+    Returns:
+        uint64[m], ascending: the buckets; int64[m]: the last message of each.
+    """
+    before = int(np.searchsorted(times, start_ns))
+    bucket = distance(times[before:], start_ns) // np.uint64(step_ns)
+    if n_buckets < 2**64:
+        bucket = bucket[: np.searchsorted(bucket, np.uint64(n_buckets))]
+    last = last_of_equal(bucket)
+    return bucket[last], before + last
 
 
-def _last_of_equal(values: Int64s) -> Int64s:
+def distance(later: Int64s, earlier: Int64s | int) -> UInt64s:
+    """``later - earlier``, exact wherever ``later`` is not earlier."""
+    if isinstance(earlier, int):
+        return later.view(np.uint64) - np.uint64(earlier % 2**64)
+    return later.view(np.uint64) - earlier.view(np.uint64)
+
+
+def last_of_equal(values: Int64s | UInt64s) -> Int64s:
     """Positions of the last of each run of equal values; ``values`` sorted."""
     return np.flatnonzero(np.append(values[1:] != values[:-1], True)) if len(values) else np.empty(0, np.int64)
