@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import define
+from attrs import define, field
 
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.jobs import records
@@ -59,7 +59,7 @@ class _Run:
     ws: "OpenWorkspace"
     job: Job
     meter: Meter
-    conversion_id: str | None = None
+    payload: dict[str, Any] = field(factory=dict)
     worker: WorkerProcess | None = None
     stopping: bool = False
     asset: int = 0
@@ -241,8 +241,7 @@ class JobQueue:
             self._woken.set()
 
     async def _work(self, run: _Run) -> Ending:
-        task = await self._in_thread(records.begin, run.ws, run.job)
-        run.conversion_id = task.get("conversion_id")
+        run.payload = await self._in_thread(records.begin, run.ws, run.job)
         if run.job.type == "index":
             self._app.notify.changed("assets", run.ws.id, run.job.target_asset_ids_json, "updated")
         run.worker = worker = await self._worker_for(run.job.type)
@@ -250,7 +249,7 @@ class JobQueue:
             await self._in_thread(run.ws.jobs.set_worker, run.job.id, self._owner, worker.pid)
             if run.stopping:
                 return self._stopped(run)
-            worker.run(task)
+            worker.run(run.payload)
             while (event := await worker.event()) is not None:
                 if (ending := await self._take_event(run, event)) is not None:
                     return ending
@@ -267,7 +266,7 @@ class JobQueue:
             await self._in_thread(records.save_indexed, run.ws, event)
             self._app.notify.changed("assets", run.ws.id, [event["asset_id"]], "updated")
         elif kind == "published":
-            ids = await self._in_thread(records.save_published, run.ws, run.job, run.conversion_id, event)
+            ids = await self._in_thread(records.save_published, run.ws, run.payload, event)
             self._app.notify.changed("outputs", run.ws.id, ids, "created")
             for warning in event["warnings"]:
                 logger.info("job %s: %s", run.job.id, warning)
@@ -460,9 +459,9 @@ def _died(run: _Run, worker: WorkerProcess) -> Ending:
     """The ending of a run whose worker has ended without an answer."""
     signal = worker.signal
     how = f"was killed by {signal}" if signal else f"ended with code {worker.exit_code}"
-    what = "indexing" if run.job.type == "index" else "converting"
-    number = f" (log {run.asset + 1} of {n})" if (n := len(run.job.target_asset_ids_json)) > 1 else ""
+    doing = "indexing" if run.job.type == "index" else "converting"
+    log = run.payload["assets"][run.asset]["path"]
     hint = "the system may have run out of memory" if signal == "SIGKILL" else None
     data = {"signal": signal} if signal else {"exit_code": worker.exit_code}
-    error = JobError("worker_died", f"the worker process {how} while it was {what}{number}", hint, data)
+    error = JobError("worker_died", f"the worker process {how} while it was {doing} {log}", hint, data)
     return _failed(run, error, signal)

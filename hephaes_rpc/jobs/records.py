@@ -85,9 +85,9 @@ def save_indexed(ws: OpenWorkspace, event: Mapping[str, Any]) -> str:
     return ws.assets.save_metadata(event["asset_id"], metadata, event["file_size"], event["mtime_ns"]).id
 
 
-def save_published(ws: OpenWorkspace, job: Job, conversion_id: str, event: Mapping[str, Any]) -> list[str]:
+def save_published(ws: OpenWorkspace, task: Mapping[str, Any], event: Mapping[str, Any]) -> list[str]:
     """Make the files of one asset visible; the ids of the outputs."""
-    return ws.outputs.publish(conversion_id, job.id, [event["asset_id"]], event["outputs"])
+    return ws.outputs.publish(task["conversion_id"], task["job_id"], [event["asset_id"]], event["outputs"])
 
 
 def change(ws: OpenWorkspace, job_id: str, ending: Ending, attempt: int | None = None) -> Change | None:

@@ -66,7 +66,7 @@ def test_a_conversion_publishes_each_log_and_outputs_are_in_the_store_before_the
 ) -> None:
     async def use(bench: Bench) -> None:
         assets = [bench.register(data / name) for name in ("poses.bag", "talker-zstd.mcap")]
-        job = await bench.end(bench.convert_job(*assets))
+        job = await bench.end(bench.convert_job(*assets, output={"format": "parquet"}))
         assert job.status == "succeeded", job.error
         outputs = bench.ws.outputs.list().items
         assert {o.file_name for o in outputs if o.role == "dataset"} == {"episode_0001.parquet", "episode_0002.parquet"}
@@ -188,6 +188,7 @@ def test_a_killed_worker_fails_its_job_alone(on_bench: OnBench, long_log: Path, 
         assert failed.error is not None
         assert failed.error.kind == "worker_died"
         assert "SIGKILL" in failed.error.message
+        assert str(long_log) in failed.error.message
         assert bench.files() == []
         after = await bench.end(bench.convert_job(bench.register(data / "poses.bag"), folder="next"))
         assert after.status == "succeeded"
@@ -203,7 +204,7 @@ def test_retry_makes_a_job_that_takes_the_conversion_over(on_bench: OnBench, lon
             await bench.queue.retry(bench.ws, job.id)
         assert running.value.kind == "job_not_finished"
         await bench.until(lambda: bool(bench.told("outputs/didChange")), "the first log's files")
-        first = {o.path if hasattr(o, "path") else o.file_name: o.id for o in bench.ws.outputs.list().items}
+        first = {o.file_name: o.id for o in bench.ws.outputs.list().items}
         await bench.queue.cancel(bench.ws, job.id)
         new = await bench.queue.retry(bench.ws, job.id)
         assert (new.retry_of, new.status, new.attempt) == (job.id, "queued", 0)

@@ -133,7 +133,7 @@ def test_progress_is_of_bytes_really_swept_and_not_too_often(worker: Worker, lon
 
 
 def test_convert_publishes_each_log_as_it_is_done(worker: Worker, data: Path, tmp_path: Path) -> None:
-    worker.convert(tmp_path / "out", data / "poses.bag", data / "talker-zstd.mcap")
+    worker.convert(tmp_path / "out", data / "poses.bag", data / "talker-zstd.mcap", output={"format": "parquet"})
     events = worker.events()
     assert events[-1] == {"event": "done"}
     published = [each for each in events if each["event"] == "published"]
