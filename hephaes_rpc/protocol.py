@@ -227,7 +227,7 @@ class Protocol(JsonRPCProtocol):
         try:
             envelope = read_envelope(message.value)
         except EnvelopeError as refused:
-            logger.info("refused a message: %s", refused)
+            logger.info("refused a message that is no request")
             self._send(error_response(refused.id, refused.error))
             return
         if envelope.method is None:
@@ -266,7 +266,7 @@ class Protocol(JsonRPCProtocol):
         if envelope.has_id:
             self._send(error_response(envelope.id, error))
         else:
-            logger.info("ignored the notification %s: %s", shown(envelope.method), error.message)
+            logger.info("ignored the notification %s: %s", shown(envelope.method), error.kind)
 
     def cancel(self, request_id: str | int | float) -> None:
         """Cancel the request with that id, if it is in flight."""

@@ -174,7 +174,7 @@ class Notification:
     request: bool = False
 
 
-@frozen
+@frozen(eq=False)
 class Registry:
     """Methods and outgoing notifications by name."""
 

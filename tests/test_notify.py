@@ -1,0 +1,180 @@
+"""Few notifications, in order, the last one never lost."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hephaes_rpc.model import Progress
+from hephaes_rpc.notify import Notifier, WorkDone
+
+
+class Wire:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Any, str | None]] = []
+
+    def send(self, body: bytes, key: str | None = None) -> None:
+        message = json.loads(body)
+        assert message["jsonrpc"] == "2.0"
+        assert "id" not in message
+        self.sent.append((message["method"], message["params"], key))
+
+
+def progress(percentage: int, job_id: str = "j") -> Progress:
+    return Progress(job_id, "running", "decode", percentage, 100, "rows", percentage, None, None, None)
+
+
+def run(play: Callable[[Notifier], Any], wait_s: float = 0.15) -> list[tuple[str, Any, str | None]]:
+    async def main() -> None:
+        notifier = Notifier(asyncio.get_running_loop(), wire.send)
+        notifier.open()
+        await asyncio.to_thread(play, notifier)
+        await asyncio.sleep(wait_s)
+
+    wire = Wire()
+    asyncio.run(main())
+    return wire.sent
+
+
+def test_nothing_is_sent_before_the_client_listens() -> None:
+    async def main() -> None:
+        notifier = Notifier(asyncio.get_running_loop(), wire.send)
+        notifier.notify("x", {})
+        notifier.changed("assets", "w", ["a"], "created")
+        await asyncio.sleep(0.08)
+        notifier.open()
+        notifier.notify("y", {})
+
+    wire = Wire()
+    asyncio.run(main())
+    assert [method for method, _, _ in wire.sent] == ["y"]
+
+
+def test_changes_of_one_kind_become_one() -> None:
+    def play(notifier: Notifier) -> None:
+        for asset in ("a", "b", "a", "c"):
+            notifier.changed("assets", "w", [asset], "created")
+        notifier.changed("assets", "w", ["a"], "updated")
+        notifier.changed("assets", "v", ["a"], "created")
+        notifier.changed("outputs", "w", ["o"], "refreshed")
+        notifier.changed("outputs", "w", None, "refreshed")
+        notifier.changed("outputs", "w", ["p"], "refreshed")
+        notifier.changed("tags", "w", [], "created")
+
+    assert [(method, *params.values()) for method, params, _ in run(play)] == [
+        ("assets/didChange", "w", ["a", "b", "c"], "created"),
+        ("assets/didChange", "w", ["a"], "updated"),
+        ("assets/didChange", "v", ["a"], "created"),
+        ("outputs/didChange", "w", None, "refreshed"),
+    ]
+
+
+def test_progress_is_sent_ten_times_a_second_and_the_latest_wins() -> None:
+    def play(notifier: Notifier) -> None:
+        until = time.monotonic() + 0.5
+        step = 0
+        while time.monotonic() < until:
+            step += 1
+            notifier.job_progress(progress(min(99, step)))
+            time.sleep(0.002)
+
+    sent = [params["percentage"] for _, params, _ in run(play, 0.2)]
+    assert 4 <= len(sent) <= 8
+    assert sent == sorted(sent)
+    assert sent[-1] == 99
+
+
+def test_a_hundred_percent_is_sent_at_once_and_cannot_be_replaced() -> None:
+    sent: list[tuple[str, Any, str | None]] = []
+
+    def play(notifier: Notifier) -> None:
+        for percentage in (1, 2, 50, 100):
+            notifier.job_progress(progress(percentage))
+
+    sent = run(play)
+    assert [(params["percentage"], key is None) for _, params, key in sent] == [(1, False), (100, True)]
+
+
+def test_jobs_do_not_hold_each_other_back() -> None:
+    def play(notifier: Notifier) -> None:
+        for number in range(20):
+            notifier.job_progress(progress(1, f"job {number}"))
+
+    assert len(run(play, 0)) == 20
+
+
+def test_flush_sends_what_is_held_back() -> None:
+    def play(notifier: Notifier) -> None:
+        notifier.job_progress(progress(1))
+        notifier.job_progress(progress(7))
+        notifier.changed("assets", "w", ["a"], "created")
+        notifier.flush()
+
+    assert [method for method, _, _ in run(play, 0)] == ["jobs/progress", "assets/didChange", "jobs/progress"]
+
+
+def test_threads_keep_the_order_of_a_job() -> None:
+    def play(notifier: Notifier) -> None:
+        threads = [threading.Thread(target=storm, args=(notifier, n)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def storm(notifier: Notifier, number: int) -> None:
+        for step in range(200):
+            notifier.job_progress(progress(step // 2, f"job {number}"))
+        notifier.job_progress(progress(100, f"job {number}"))
+
+    sent = [params for _, params, _ in run(play)]
+    for number in range(4):
+        steps = [params["percentage"] for params in sent if params["job_id"] == f"job {number}"]
+        assert steps == sorted(steps)
+        assert steps[-1] == 100
+
+
+@pytest.mark.parametrize("token", ["t", 0, None])
+def test_work_done_is_silent_without_a_token(token: Any) -> None:
+    def play(notifier: Notifier) -> None:
+        work = WorkDone(notifier, token)
+        work.begin("Scan")
+        for step in range(5):
+            work.report(f"file {step}", 250.0)
+        work.end("done")
+
+    sent = run(play, 0)
+    values = [params["value"] for _, params, _ in sent]
+    assert values == ([] if token is None else [BEGIN, REPORT, {"kind": "end", "message": "done"}])
+    assert [key is None for _, _, key in sent] == [True, False, True][: len(sent)]
+
+
+BEGIN = {"kind": "begin", "title": "Scan", "cancellable": True, "percentage": 0}
+REPORT = {"kind": "report", "message": "file 0", "percentage": 100}
+
+
+def test_trace_is_told_when_it_is_on() -> None:
+    def play(notifier: Notifier) -> None:
+        notifier.log_trace("off", "more")
+        notifier.trace = "messages"
+        notifier.log_trace("on", "more")
+        notifier.trace = "verbose"
+        notifier.log_trace("loud", "more")
+
+    assert [params for _, params, _ in run(play, 0)] == [
+        {"message": "on", "verbose": None},
+        {"message": "loud", "verbose": "more"},
+    ]
+
+
+def test_a_loop_that_has_ended_is_no_error() -> None:
+    loop = asyncio.new_event_loop()
+    notifier = Notifier(loop, Wire().send)
+    notifier.open()
+    loop.close()
+    notifier.changed("assets", "w", ["a"], "created")
