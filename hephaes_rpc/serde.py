@@ -32,12 +32,13 @@ Path = tuple[str | int, ...]
 
 
 class Issue(NamedTuple):
-    """One thing that is wrong with a value."""
+    """One thing that is wrong with a value; ``guess`` is what was probably meant."""
 
     path: Path
     message: str
     expected: str
     got: str
+    guess: str | None = None
 
 
 class _InvalidError(Exception):
@@ -67,6 +68,15 @@ def structure(value: Any, cls: type[T], path: str = "") -> T:
         return _CONVERTER.structure(value, cls)
     except _InvalidError as error:
         raise ParamsError([_wire_issue(issue, path) for issue in error.issues]) from None
+
+
+def issues_of(value: Any, cls: Any) -> list[Issue]:
+    """Everything that keeps ``value`` from being an instance of ``cls``."""
+    try:
+        _CONVERTER.structure(value, cls)
+    except _InvalidError as error:
+        return error.issues
+    return []
 
 
 def _wire_issue(issue: Issue, prefix: str) -> dict[str, Any]:
@@ -141,9 +151,9 @@ def shown(value: Any) -> str:
     return json.dumps(value)[:80]
 
 
-def _refuse(value: Any, expected: str, message: str | None = None) -> _InvalidError:
+def _refuse(value: Any, expected: str, message: str | None = None, guess: str | None = None) -> _InvalidError:
     got = shown(value)
-    return _InvalidError([Issue((), message or f"expected {expected}, got {got}", expected, got)])
+    return _InvalidError([Issue((), message or f"expected {expected}, got {got}", expected, got, guess)])
 
 
 def _below(part: str | int, issues: list[Issue]) -> list[Issue]:
@@ -201,7 +211,7 @@ def _choose(value: Any, choices: Mapping[Any, Any]) -> Any:
     expected = _one_of(choices)
     guess = closest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else None
     hint = f"; did you mean {json.dumps(guess)}?" if guess else ""
-    raise _refuse(value, expected, f"expected {expected}, got {shown(value)}{hint}")
+    raise _refuse(value, expected, f"expected {expected}, got {shown(value)}{hint}", guess)
 
 
 def _one_of(choices: Iterable[Any]) -> str:
@@ -363,7 +373,7 @@ def _unknown(key: str, value: Any, names: list[str]) -> Issue:
     guess = closest(key, names)
     hint = f"; did you mean {guess}?" if guess else ""
     expected = "one of " + ", ".join(names) if names else "no members"
-    return Issue((key,), f"{shown(key)} is not known here{hint}", expected, shown(value))
+    return Issue((key,), f"{shown(key)} is not known here{hint}", expected, shown(value), guess)
 
 
 def _refusals(table: tuple[Member, ...], given: Mapping[str, Any]) -> list[Issue]:

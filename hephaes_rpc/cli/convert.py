@@ -15,13 +15,13 @@ from typing import Any, NamedTuple, get_args
 from attrs import frozen
 
 from hephaes_rpc.cli.terminal import Display, display, seconds
+from hephaes_rpc.engine.rules import check_spec
 from hephaes_rpc.engine.spec import (
     ConversionSpec,
     Layout,
     ParquetCompression,
     ResampleMethod,
     TFRecordCompression,
-    check_spec,
 )
 from hephaes_rpc.errors import CancelledByClient, ParamsError, SpecError
 

@@ -27,7 +27,8 @@ from hephaes_rpc.engine.manifest import Dataset, MappedField, encode, file_metad
 from hephaes_rpc.engine.plan import auto_mapping, resolve, topic_table, wide_table
 from hephaes_rpc.engine.publish import Publication, writing_to
 from hephaes_rpc.engine.report import report
-from hephaes_rpc.engine.spec import TIMESTAMP, ConversionSpec, Decoding, Input, TFRecordOutput, check_spec
+from hephaes_rpc.engine.rules import check_spec
+from hephaes_rpc.engine.spec import TIMESTAMP, ConversionSpec, Decoding, Input, TFRecordOutput
 from hephaes_rpc.engine.writers import FEATURES_SUFFIX, Writer, WriterResult, open_writer
 from hephaes_rpc.errors import HephaesError, LogError
 

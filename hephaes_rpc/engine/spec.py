@@ -1,11 +1,12 @@
 """The conversion spec: what a dataset is made of, as the caller says it.
 
-Single values are checked here by type and validator; combinations by ``check_spec``; names against a log when a
+Single values are checked here by type and validator; combinations by ``rules.check_spec``; names against a log when a
 conversion is planned.  ``document`` reads and writes specs as text and accepts the shorter written forms.
 """
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from attrs import field, frozen
@@ -13,7 +14,6 @@ from attrs.validators import ge, le, optional
 
 from hephaes_rpc.engine.transform_params import Transform
 from hephaes_rpc.engine.values import plain, untagged
-from hephaes_rpc.errors import SpecError
 
 TIMESTAMP = "timestamp_ns"
 
@@ -125,6 +125,10 @@ def _trimmed_or_none(value: Any) -> Any:
 
 def _all_trimmed(value: Any) -> Any:
     return [_trimmed(item) for item in value] if isinstance(value, list) else value
+
+
+def _distinct(value: Any) -> Any:
+    return list(dict.fromkeys(_all_trimmed(value))) if isinstance(value, list) else value
 
 
 def _not_blank(_instance: object, attribute: Any, value: str) -> None:
@@ -359,7 +363,7 @@ class ResampleRows:
     kind: Literal["resample"] = "resample"
     freq_hz: float = field(validator=_positive)
     method: ResampleMethod
-    topics: list[str] = field(factory=list, converter=_all_trimmed)
+    topics: list[str] = field(factory=list, converter=_distinct)
     anchor_topic: str | None = _no_topic()
     skip_empty: bool = False
     clock: str = _clock_field()
@@ -371,6 +375,11 @@ class ResampleRows:
 
 
 RowStrategy: TypeAlias = TriggerRows | PerMessageRows | ResampleRows
+
+
+def age_column(topic: str) -> str:
+    """Name of the column with row time minus the time of the topic's message."""
+    return f"{re.sub(r'[^0-9a-z]+', '_', topic.lower()).strip('_') or 'topic'}__age_ns"
 
 
 @frozen(kw_only=True)
@@ -424,6 +433,16 @@ class StackSource:
 
 
 FeatureSource: TypeAlias = PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource
+LeafSource: TypeAlias = PathSource | ConstantSource | MetadataSource
+
+
+def leaves(source: FeatureSource, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], LeafSource]]:
+    """The sources that a source is made of, each with its place below ``at``."""
+    if isinstance(source, ConcatSource | StackSource):
+        for k, part in enumerate(source.sources):
+            yield from leaves(part, (*at, "sources", k))
+    else:
+        yield at, source
 
 
 @frozen(kw_only=True)
@@ -545,31 +564,3 @@ class ConversionSpec:
     def has_manifest(self) -> bool:
         """Whether manifests and reports are written."""
         return self.write_manifest and self.output.write_manifest
-
-
-def check_spec(spec: ConversionSpec) -> None:
-    """Raise SpecError for a spec that contradicts itself, whatever the log."""
-    output = spec.output
-    if output.layout == "topics" and spec.resample is not None:
-        raise SpecError(
-            "output.layout 'topics' keeps every message and cannot be resampled; "
-            "leave out resample or use layout 'wide'"
-        )
-    if isinstance(output, TFRecordOutput) and output.layout == "topics" and output.absent_keys == "omit":
-        raise SpecError("output.absent_keys 'omit' has no effect with layout 'topics', where no key is ever absent")
-    if spec.mapping is not None:
-        _check_mapping(spec.mapping)
-
-
-def _check_mapping(mapping: dict[str, list[str]]) -> None:
-    if not mapping:
-        raise SpecError("mapping names no field")
-    for name, topics in mapping.items():
-        if not name.strip():
-            raise SpecError("mapping has a field without a name")
-        if name == TIMESTAMP:
-            raise SpecError(f"mapping field {name!r} has the name of the row time; choose another name")
-        if "\0" in name:
-            raise SpecError(f"mapping field {name!r} contains a NUL character")
-        if not topics or not all(topic.strip() for topic in topics):
-            raise SpecError(f"mapping field {name!r} must list at least one topic, and no empty one")

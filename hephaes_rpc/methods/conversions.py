@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 from attrs import field, frozen
 
+from hephaes_rpc.engine.rules import check_spec
 from hephaes_rpc.engine.spec import (
     ConversionSpec,
     Layout,
@@ -15,7 +16,6 @@ from hephaes_rpc.engine.spec import (
     ResampleMethod,
     TFRecordCompression,
     TFRecordOutput,
-    check_spec,
 )
 from hephaes_rpc.errors import HephaesError, SpecError
 from hephaes_rpc.methods.common import (
