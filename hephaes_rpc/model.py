@@ -63,17 +63,9 @@ class Asset:
 
 
 @frozen
-class AssetListItem:
+class AssetListItem(Asset):
     """An asset with its tags."""
 
-    id: str
-    file_path: str
-    file_name: str
-    file_type: str
-    file_size: int
-    registered_time: datetime
-    indexing_status: IndexingStatus
-    last_indexed_time: datetime | None
     tags: list[Tag]
 
 
@@ -203,19 +195,9 @@ class ConversionSummary:
 
 
 @frozen
-class ConversionDetail:
+class ConversionDetail(ConversionSummary):
     """A conversion with its job and the files it has published (absolute paths, sorted)."""
 
-    id: str
-    job_id: str
-    status: JobStatus
-    asset_ids: list[str]
-    config: dict[str, Any]
-    output_path: str
-    error_message: str | None
-    representation_policy: RepresentationPolicy | None
-    created_at: datetime
-    updated_at: datetime
     output_files: list[str]
     job: Job
 
@@ -253,22 +235,7 @@ class OutputSummary:
 
 
 @frozen
-class OutputDetail:
+class OutputDetail(OutputSummary):
     """An output with the absolute path of its file."""
 
-    id: str
-    conversion_id: str
-    job_id: str
-    asset_ids: list[str]
-    relative_path: str
-    file_name: str
-    format: str
-    role: OutputRole
-    media_type: str | None
-    size_bytes: int
-    availability_status: Availability
-    metadata: dict[str, Any]
-    content_url: str
-    created_at: datetime
-    updated_at: datetime
     file_path: str | None
