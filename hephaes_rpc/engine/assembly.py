@@ -51,23 +51,37 @@ class StreamCounts:
 
 
 class Source:
-    """One stream: its times from the index, its decoder, the decoded messages that rows still wait for.
+    """One stream: its times on its clock, its decoder, the decoded messages that rows still wait for.
 
-    ``times`` are sorted and number the messages; ``used`` (bool per message in file order) is set by the plan.
-    Arrivals are counted over the used messages; ``_arrival`` gives them by message (None: message k arrives k-th) and
-    ``_least`` the least arrival from each message on.
+    ``times`` are sorted and number the selected messages; ``used`` (bool per message in file order) is set by the
+    plan.  Arrivals are counted over the used messages; ``_arrival`` gives them by message (None: message k arrives
+    k-th) and ``_least`` the least arrival from each message on.
     """
 
-    def __init__(self, stream: Stream, decoder: StreamDecoder, time: Int64s, chunk: NDArray[np.int32]) -> None:
-        """``time`` and ``chunk`` of all messages in file order."""
+    def __init__(
+        self,
+        stream: Stream,
+        decoder: StreamDecoder,
+        time: Int64s,
+        chunk: NDArray[np.int32],
+        selected: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Of all messages in file order: their ``time`` on any clock, their ``chunk``, whether they are ``selected``.
+
+        None selects all; for a message that is not selected ``time`` means nothing.
+        """
         self.stream = stream
         self.decoder = decoder
         self.chunk = chunk
-        disorder = int(np.count_nonzero(time < np.maximum.accumulate(time)))
-        self._order = np.argsort(time, kind="stable") if disorder else None
-        self.times = time if self._order is None else time[self._order]
-        equal = int(np.count_nonzero(self.times[1:] == self.times[:-1]))
-        self.counts = StreamCounts(messages=len(time), out_of_order=disorder, collisions=equal)
+        places = None if selected is None or selected.all() else np.flatnonzero(selected)
+        times = time if places is None else time[places]
+        disorder = int(np.count_nonzero(times < np.maximum.accumulate(times)))
+        if disorder:
+            order = np.argsort(times, kind="stable")
+            times, places = times[order], order if places is None else places[order]
+        self._order, self.times = places, times
+        equal = int(np.count_nonzero(times[1:] == times[:-1]))
+        self.counts = StreamCounts(messages=len(times), out_of_order=disorder, collisions=equal)
         self.used = np.zeros(len(time), np.bool_)
         self._arrival: Int64s | None = None
         self._least: Int64s | None = None
@@ -188,8 +202,9 @@ class _Progress:
         """``needs``: by stream, chunks (int64) and the first row that needs each (int64); ``rank``: int64 per chunk."""
         self.task = task
         self.row = 0
-        ranks = np.concatenate([rank[chunks] for chunks, _ in needs])
-        rows = np.concatenate([rows for _, rows in needs])
+        nothing = np.empty(0, np.int64)
+        ranks = np.concatenate([nothing, *(rank[chunks] for chunks, _ in needs)])
+        rows = np.concatenate([nothing, *(rows for _, rows in needs)])
         order = np.argsort(ranks, kind="stable")
         self._ranks = ranks[order]
         self._complete = np.append(np.minimum.accumulate(rows[order][::-1])[::-1], task.rows.n_rows)
@@ -256,6 +271,8 @@ class Assembly:
                 for source in self._sources:
                     source.collect()
                 yield from self._emit(rank)
+        if not len(self._order):
+            yield from self._emit(-1)
 
     def _read(self, chunk: int) -> int:
         """Decode what is used of a chunk; returns the growth in bytes held."""
