@@ -112,3 +112,29 @@ def _between(messages: list[Message], time: int) -> Any:
         return None
     upper = [m for m in after if m[0] == after[0][0]][-1]
     return blend(before[-1][1], upper[1], (time - before[-1][0]) / (upper[0] - before[-1][0]))
+
+
+def select(messages: list[tuple[str, int]], wanted: Any, included: set[str]) -> list[bool]:
+    """Which (topic, log time) messages of a log, in file order, an input takes."""
+    ranked = sorted(enumerate(messages), key=lambda m: m[1][1])
+    base = wanted.start_ns if wanted.start_ns is not None else min((time for _, time in messages), default=0)
+    taken: set[int] = set()
+    seen: set[tuple[str, int]] = set()
+    counted = 0
+    for place, (topic, time) in ranked:
+        if topic not in included:
+            continue
+        if wanted.start_ns is not None and time < wanted.start_ns:
+            continue
+        if wanted.end_ns is not None and time >= wanted.end_ns:
+            continue
+        counted += 1
+        if wanted.max_messages is not None and counted > wanted.max_messages:
+            continue
+        if wanted.sample_rate_hz is not None:
+            bucket = (topic, (time - base) // round(1e9 / wanted.sample_rate_hz))
+            if bucket in seen:
+                continue
+            seen.add(bucket)
+        taken.add(place)
+    return [place in taken for place in range(len(messages))]

@@ -127,13 +127,18 @@ class MessageIndex:
 
     def select(self, slots: Int32s) -> TimeIndex:
         """The messages whose connection has a slot."""
-        return self._gather(slice(0, len(self.run_chunk)), slots)
+        return self._gather(slice(0, len(self.run_chunk)), slots)[0]
+
+    def select_offsets(self, slots: Int32s) -> Int32s:
+        """The offsets of the messages that ``select`` gives, int32[n]."""
+        return self.offset[self._gather(slice(0, len(self.run_chunk)), slots)[1]]
 
     def select_chunk(self, i: int, slots: Int32s) -> TimeIndex:
         """The messages of chunk ``i`` whose connection has a slot."""
-        return self._gather(slice(int(self.chunk_run[i]), int(self.chunk_run[i + 1])), slots)
+        return self._gather(slice(int(self.chunk_run[i]), int(self.chunk_run[i + 1])), slots)[0]
 
-    def _gather(self, runs: slice, slots: Int32s) -> TimeIndex:
+    def _gather(self, runs: slice, slots: Int32s) -> tuple[TimeIndex, Int64s]:
+        """The selected messages of these runs, and which messages of the index they are."""
         connection = self.run_connection[runs]
         slot = np.where(connection < len(slots), slots[np.minimum(connection, len(slots) - 1)], -1)
         chosen = np.flatnonzero(slot >= 0)
@@ -148,7 +153,7 @@ class MessageIndex:
             source = source[np.lexsort((self.offset[source], np.repeat(chunk, length), np.repeat(slot, length)))]
         counts = np.zeros(slots.max(initial=-1) + 2, np.int64)
         np.add.at(counts, slot + 1, length)
-        return TimeIndex(self.time[source], np.repeat(chunk, length), np.cumsum(counts))
+        return TimeIndex(self.time[source], np.repeat(chunk, length), np.cumsum(counts)), source
 
 
 def impossible(

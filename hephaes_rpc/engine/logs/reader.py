@@ -113,6 +113,10 @@ class LogReader(ABC):
         """Log times of the selected messages, by slot."""
         return self._index.select(slots)
 
+    def offsets(self, slots: Int32s) -> Int32s:
+        """Where in its chunk's data each message of ``index(slots)`` begins, int32[n], bytes."""
+        return self._index.select_offsets(slots)
+
     def read_chunk(self, i: int) -> bytes | memoryview:
         """The decompressed records of chunk ``i``; size and CRC checked, allocation bounded."""
         return self._chunk_data(i, f"{self._file.path}: {self._where(i)}")
