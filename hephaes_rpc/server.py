@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEADLINE_S = 2.8
+DEADLINE_S = 2.6
 DRAIN_S = 2.0
 ANSWER_S = 0.3
-FLUSH_S = 0.3
+FLUSH_S = 0.15
 IO_THREADS = 8
 WORK_THREADS = 16
 UNREAD_BATCHES = 16
@@ -171,6 +171,7 @@ class Server:
         self._configure = configure
         self._phase: Phase = "new"
         self._opened = False
+        self._lost = False
         self._draining: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._batches: deque[deque[Message | Fault] | None] = deque()
@@ -232,6 +233,7 @@ class Server:
 
     def _input_ended(self, lost: bool) -> None:
         """In the reader's thread: nothing more will come."""
+        self._lost = lost
         if lost:
             logger.error("the framing of the input is lost")
         self._ending.promise()
@@ -260,7 +262,10 @@ class Server:
             self._room.release()
 
     def _end_of_input(self) -> None:
-        self.exit()
+        if self._lost:
+            self._ending.ask(1)
+        else:
+            self.exit()
 
     def _client_gone(self) -> None:
         logger.warning("the client has not read for too long and is taken for gone")
@@ -280,6 +285,7 @@ class Server:
             return HephaesError("not_initialized", f"{name}: initialize has not been answered yet")
         if name == "shutdown":
             self._phase = "down"  # now, not when its task begins: exit may be on its heels
+            self._ending.code = 0
         return None
 
     @property
@@ -330,7 +336,7 @@ class Server:
     def open(self) -> None:
         """Let notifications go out, once ``initialize`` is answered."""
         self._opened = True
-        if self._phase == "ready":
+        if self._phase == "ready" and not self._app.notify.opened.is_set():
             self._app.notify.open()
             self._logs.tell(self._app.notify)
 

@@ -146,6 +146,13 @@ def test_shutdown_and_the_end_in_one_breath(spawn: SpawnSidecar, leave: str) -> 
     assert sidecar.result("bye") is None
 
 
+def test_framing_lost_after_shutdown_is_1(sidecar: Sidecar) -> None:
+    assert sidecar.request("shutdown") is None
+    sidecar.send_raw(b"what is this\r\n\r\n")
+    assert sidecar.response(None)["error"]["code"] == -32700
+    assert sidecar.wait(3) == 1
+
+
 def test_exit_without_shutdown_is_1(sidecar: Sidecar) -> None:
     sidecar.notify("exit")
     assert sidecar.wait(3) == 1
