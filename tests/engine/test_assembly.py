@@ -13,14 +13,19 @@ from hypothesis import strategies as st
 
 from hephaes_rpc.engine import assembly
 from hephaes_rpc.engine.assembly import Assembly, Source, TableTask
+from hephaes_rpc.engine.clocks import Wanted, read_stamps
 from hephaes_rpc.engine.decode import StreamDecoder
 from hephaes_rpc.engine.logs import LogReader, open_log
 from hephaes_rpc.engine.msgdef import Definition
-from hephaes_rpc.engine.plan import topic_table, wide_table
-from hephaes_rpc.engine.spec import Resample
+from hephaes_rpc.engine.plan import Listed, Table, topic_table, wide_table
+from hephaes_rpc.engine.rows import plan_rows
+from hephaes_rpc.engine.spec import Join, Resample, ResampleRows, RowStrategy, TriggerRows
 from tests.factories import START_NS, Sample, samples, write_bag, write_mcap
 from tests.reference import blend as blend_twin
 from tests.reference import rows as rows_twin
+from tests.reference import strategies
+
+NONE = np.empty(0, np.int64)
 
 Decoded = list[tuple[int, Any]]
 
@@ -175,6 +180,104 @@ def test_rows_equal_those_put_together_by_hand(
             assert counts.collisions == len(times) - len(set(times))
             assert counts.out_of_order == sum(t < max(times[: i + 1]) for i, t in enumerate(times))
             assert len(counts.failures) == min(counts.decode_failures, 5)
+
+
+STRATEGIES = st.builds(
+    TriggerRows,
+    trigger_topic=st.just("/imu"),
+    joins=st.just([Join(topic="/joints", sync_policy="nearest", required=False), Join(topic="/chatter")]),
+) | st.builds(
+    ResampleRows,
+    freq_hz=st.sampled_from([0.3, 1.0, 70.0]),
+    method=st.just("downsample"),
+    skip_empty=st.just(True),
+    anchor_topic=st.sampled_from([None, "/imu"]),
+)
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=60
+)
+@given(
+    strategy=STRATEGIES,
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 60),
+    chunk_size=st.sampled_from([1, 700, 10_000]),
+    bag=st.booleans(),
+    share=st.sampled_from([0.0, 0.2]),
+    limits=st.sampled_from([(1, 1), (900, 400), (1 << 24, 1 << 25)]),
+)
+def test_rows_of_a_strategy_take_selected_messages_on_any_clock(
+    tmp_path: Path,
+    strategy: RowStrategy,
+    seed: int,
+    n: int,
+    chunk_size: int,
+    bag: bool,
+    share: float,
+    limits: tuple[int, int],
+) -> None:
+    random_ = random.Random(seed)
+    messages = spoil(samples(n, ros=1 if bag else 2, seed=seed, shuffled=True, connections=2), share, seed)
+    random_.shuffle(messages)
+    write: Callable[..., Path] = write_bag if bag else write_mcap
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        open_log(write(tmp_path / "log", messages, chunk_size=chunk_size)) as log,
+    ):
+        patch.setattr(assembly, "FLUSH_BYTES", limits[0])
+        patch.setattr(assembly, "BATCH_BYTES", limits[1])
+        streams = log.summary.streams
+        wanted = [
+            Wanted(
+                stream,
+                random_.choice(("header_stamp", "log_time")) if stream.topic in ("/imu", "/joints") else "log_time",
+                np.array([random_.random() < 0.8 for _ in range(stream.message_count)], np.bool_),
+            )
+            for stream in streams
+        ]
+        stamps = read_stamps(log, wanted, lambda *_: None)
+        index = log.index(log.slots(streams))
+        used = [
+            Source(s, StreamDecoder(s.definition, s.wire), found.time, index.slot(k)[1], found.known)
+            for k, (s, found) in enumerate(zip(streams, stamps, strict=True))
+        ]
+        whole = decoded(log)
+        given_ = {
+            s.topic: [(int(t), i) for i, (t, known) in enumerate(zip(found.time, found.known, strict=True)) if known]
+            for s, found in zip(streams, stamps, strict=True)
+        }
+        found = plan_rows(strategy, {s.stream.topic: s.times for s in used})
+        if isinstance(strategy, TriggerRows):
+            rows, _ = strategies.trigger({"/imu": [], **given_}, "/imu", strategy.joins)
+        else:
+            rows = strategies.resample(
+                {"/imu": [], **given_}, strategy.step_ns, "downsample", strategy.anchor_topic, skip_empty=True
+            )
+        columns = tuple(k for k in range(len(used)) if k in found.table.picks)
+        got = assemble(log, used, [TableTask(found.table, schema_of(used, columns), columns)])[0]
+        values = [
+            [time, *(None if (at := row[streams[k].topic].value) is None else whole[k][at][1] for k in columns)]
+            for time, row in rows
+        ]
+        assert repr(got) == repr(values)
+        for source, (topic, mine) in zip(used, given_.items(), strict=True):
+            times = [t for t, _ in mine]
+            assert source.stream.topic == topic
+            assert source.counts.messages == len(mine)
+            assert source.counts.out_of_order == sum(t < max(times[: i + 1]) for i, t in enumerate(times))
+
+
+def test_rows_that_take_no_message_leave_too(tmp_path: Path) -> None:
+    with open_log(write_mcap(tmp_path / "log", samples(20))) as log:
+        rows = Table(Listed(np.arange(5)), {})
+        schema = pa.schema([("timestamp_ns", pa.int64())])
+        assert assemble(log, [], [TableTask(rows, schema, ())]) == [[[0], [1], [2], [3], [4]]]
+        used = sources(log)
+        strategy = TriggerRows(trigger_topic="/a", joins=[Join(topic="/b", required=False)])
+        rows = plan_rows(strategy, {"/b": NONE, "/a": np.arange(5)}).table
+        rows = Table(rows.times, {0: rows.picks[0]})
+        assert assemble(log, used, [TableTask(rows, schema_of(used, (0,)), (0,))])[0] == [[t, None] for t in range(5)]
 
 
 def test_only_messages_that_a_row_takes_are_decoded(tmp_path: Path) -> None:
