@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hephaes_rpc.engine.blend import blend, blended_part
 from hephaes_rpc.engine.decode import STATUS_NAMES, StreamDecoder
+from hephaes_rpc.engine.fingerprint import StreamDigest
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
 from hephaes_rpc.engine.plan import Int64s, Picks, Table
 from hephaes_rpc.engine.spread import row_bytes, spread
@@ -54,8 +55,8 @@ class Source:
     """One stream: its times on its clock, its decoder, the decoded messages that rows still wait for.
 
     ``times`` are sorted and number the selected messages; ``used`` (bool per message in file order) is set by the
-    plan.  Arrivals are counted over the used messages; ``_arrival`` gives them by message (None: message k arrives
-    k-th) and ``_least`` the least arrival from each message on.
+    plan; ``digest``, where it is set, is fed with them.  Arrivals are counted over the used messages; ``_arrival``
+    gives them by message (None: message k arrives k-th) and ``_least`` the least arrival from each message on.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Source:
         equal = int(np.count_nonzero(times[1:] == times[:-1]))
         self.counts = StreamCounts(messages=len(times), out_of_order=disorder, collisions=equal)
         self.used = np.zeros(len(time), np.bool_)
+        self.digest: StreamDigest | None = None
         self._arrival: Int64s | None = None
         self._least: Int64s | None = None
         self._pieces: deque[tuple[int, pa.StructArray]] = deque()
@@ -117,6 +119,8 @@ class Source:
             return 0
         before = self.decoder.nbytes
         status = self.decoder.feed(data, offset, length)
+        if self.digest is not None:
+            self.digest.feed(data, chunk, time, offset, length)
         self._statuses.append(status)
         if status.any():
             self._note(status, time)
