@@ -319,9 +319,12 @@ class _Resampling:
         return Table(rows, picks)
 
     def _known(self, times: Int64s) -> Int64s:
-        """Times up to the end of the last row's bucket."""
-        beyond = self.start + self.n_rows * self.step
-        return times if beyond >= 2**63 else times[: np.searchsorted(times, beyond)]
+        """Times that rows may use: up to the first behind the last row, which may be its later neighbour."""
+        last = self.start + (self.n_rows - 1) * self.step
+        behind = int(np.searchsorted(times, last, side="right"))
+        if behind == len(times) or (behind and times[behind - 1] == last):
+            return times[:behind]
+        return times[: np.searchsorted(times, times[behind], side="right")]
 
     def _rows_of(self, times: Int64s) -> tuple[int, int]:
         """The grid rows [first, stop) from the first to the last of these times."""
