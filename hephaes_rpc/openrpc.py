@@ -17,7 +17,7 @@ import attrs
 from hephaes_rpc import __version__
 from hephaes_rpc.errors import KINDS
 from hephaes_rpc.registry import REGISTRY, Lane, Method, Notification, Registry
-from hephaes_rpc.serde import SAFE_INTEGER, Member, members, union_args, unstructure
+from hephaes_rpc.serde import SAFE_INTEGER, Member, members, union_args, union_tag, unstructure
 
 VERSION = "1.3.2"
 TITLE = "Hephaes RPC"
@@ -103,9 +103,20 @@ def _entry(name: str, text: str, params: list[dict[str, Any]]) -> dict[str, Any]
 
 
 class Schemas:
-    """JSON Schemas of types; attrs classes become ``components``, once each."""
+    """JSON Schemas of types; attrs classes become ``components``, once each.
 
-    def __init__(self) -> None:
+    Args:
+        base: Where the components will stand in the document.
+        input_suffix: Tells the rendering of a class that comes in from that of one that goes out.
+        has_text_twins: Integers named ``*_ns`` may be given as text too.
+    """
+
+    def __init__(
+        self, base: str = "#/components/schemas/", input_suffix: str = "Input", has_text_twins: bool = True
+    ) -> None:
+        self._base = base
+        self._input_suffix = input_suffix
+        self._has_text_twins = has_text_twins
         self.components: dict[str, dict[str, Any]] = {}
         self._classes: dict[str, Any] = {}
 
@@ -142,19 +153,22 @@ class Schemas:
 
     def _union(self, args: tuple[Any, ...], inward: bool) -> dict[str, Any]:
         schemas = [self.of(arg, inward=inward) for arg in args]
+        if len(classes := [arg for arg in args if attrs.has(arg)]) > 1:
+            told = {"required": [union_tag(classes)]}
+            schemas = [{"allOf": [each, told]} if "$ref" in each else each for each in schemas]
         plain = [schema for schema in schemas if schema.keys() == {"type"}]
         if len(plain) == len(schemas):
             return {"type": list(dict.fromkeys(schema["type"] for schema in schemas))}
         return {} if {} in schemas else {"anyOf": schemas}
 
     def _reference(self, cls: Any, inward: bool) -> dict[str, Any]:
-        name = f"{cls.__name__}Input" if inward else cls.__name__
+        name = f"{cls.__name__}{self._input_suffix}" if inward else cls.__name__
         if self._classes.setdefault(name, cls) is not cls:
             raise TypeError(f"two classes would be called {name}: {cls} and {self._classes[name]}")
         if name not in self.components:
             self.components[name] = {}  # ends a recursion
             self.components[name] = self._object(cls, inward)
-        return {"$ref": f"#/components/schemas/{name}"}
+        return {"$ref": self._base + name}
 
     def _object(self, cls: Any, inward: bool) -> dict[str, Any]:
         properties: dict[str, Any] = {}
@@ -165,7 +179,7 @@ class Schemas:
             properties[name] = {**schema, "description": doc} if doc and "$ref" not in schema else schema
             if is_required:
                 required.append(name)
-            elif inward and member.required and member.is_ns and name == member.name:
+            elif inward and member.required and name == member.name:
                 either.append({"anyOf": [{"required": [name]}, {"required": [f"{name}_str"]}]})
         return {
             "type": "object",
@@ -184,9 +198,10 @@ class Schemas:
             schema = _constrained(schema, member.attribute.validator)
             if inward and (default := _default(member.attribute)) is not attrs.NOTHING and "$ref" not in schema:
                 schema = {**schema, "default": default}
-            always = not inward or (member.required and not member.is_ns)
+            has_twin = member.is_ns and self._has_text_twins
+            always = not inward or (member.required and not has_twin)
             found.append((member.name, member, schema, always))
-            if member.is_ns:
+            if has_twin:
                 found.append((f"{member.name}_str", member, _text_twin(member.type), always))
         return found
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "cat": Command("cat", "print decoded messages as JSON lines"),
     "call": Command("call", "start a sidecar, make one call, print the result"),
     "openrpc": Command("openrpc", "print the OpenRPC document of the sidecar"),
+    "schema": Command("schema", "print the JSON Schema of conversion specs"),
     "demo": Command("demo", "drive the sidecar over a small log of the repository"),
     "version": Command("version", "print the version"),
 }

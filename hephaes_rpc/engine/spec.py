@@ -397,6 +397,7 @@ class ConstantSource:
 
     kind: Literal["constant"] = "constant"
     value: Any = field(converter=untagged, validator=plain)
+    description: str | None = None
 
 
 @frozen(kw_only=True)
