@@ -9,8 +9,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE := $(wildcard hephaes_native/*.pyx hephaes_native/*.pxd hephaes_native/*.h)
 STUBS := $(patsubst hephaes_native/%.pyx,hephaes_native.%,$(wildcard hephaes_native/*.pyx))
 PYTEST_ARGS ?=
+ROUNDS ?= 3
+export BENCH_WORK ?= bench-work
 
-.PHONY: demo test lint sanitize native clean
+.PHONY: demo test lint sanitize native bench compare clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m hephaes_rpc demo
@@ -31,6 +33,15 @@ sanitize: $(VENV)/.installed-dev
 
 native: $(VENV)/.installed-dev
 	$(BIN)/python build.py
+
+# make bench GROUPS="machine kernels" measures these only; ROUNDS=1 is for a first look.
+bench: $(VENV)/.installed-test
+	benchmarks/setup.sh
+	$(BIN)/python benchmarks/run.py --rounds $(ROUNDS) $(GROUPS)
+
+# Both engines on the same logs and specs, value by value; CASES="spec" compares those that have this in their name.
+compare: $(VENV)/.installed-test
+	$(BIN)/python -m tests.compare $(CASES)
 
 clean:
 	rm -rf build dist $(VENV) hephaes_rpc.egg-info demo-out

@@ -1,0 +1,137 @@
+"""What the project promises of its speed and memory, and whether the measured rows keep it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cases import GROWTH_FACTORS
+from harness import Row
+
+Rows = Mapping[str, Row]
+RERUN, PROBE = "rerun mcap convert (rrd)", "probe topics, no dictionary, zstd"
+PEAK_GROWTH, TIME_GROWTH, BYTES_PER_MESSAGE = 1.2, 1.15, 24
+NOISE_S = 0.03  # CPU seconds that two runs of one short command differ by
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One promise: ``value`` of the rows of ``group`` against a bound."""
+
+    group: str
+    text: str
+    value: Callable[[Rows], float]
+    least: float | None = None
+    most: float | None = None
+
+    def judge(self, rows: Rows) -> tuple[str, bool] | None:
+        """The measured value and whether it is good enough; None where a case failed or was not run."""
+        try:
+            value = self.value(rows)
+        except (KeyError, ZeroDivisionError):
+            return None
+        good = value >= self.least if self.least is not None else value <= (self.most or 0)
+        return f"{value:,.0f}" if value >= 100 else f"{value:.2f}", good
+
+
+def _faster(case: str, peer: str, key: str = "wall_s") -> Callable[[Rows], float]:
+    """How many times as long the peer takes."""
+    return lambda rows: rows[peer][key] / rows[case][key]
+
+
+def _share(case: str, peer: str, key: str = "cpu_s") -> Callable[[Rows], float]:
+    """Part of what the peer takes."""
+    return lambda rows: rows[case][key] / rows[peer][key]
+
+
+def _of(case: str, key: str) -> Callable[[Rows], float]:
+    return lambda rows: rows[case][key]
+
+
+def _rate(case: str, per: str) -> Callable[[Rows], float]:
+    return lambda rows: rows[case]["log_mb"] / rows[case][per]
+
+
+def _goals() -> Iterator[Goal]:
+    full, small = "numeric-parquet", "numeric-parquet-small"
+    topics = "engine topics, zstd"
+    yield Goal(
+        full, "layout topics, wall against hephaes (which decodes nothing)", _faster(topics, "hephaes none"), 2.9
+    )
+    yield Goal(full, "layout topics, CPU as part of the probe's", _share(topics, PROBE), most=1.25)
+    yield Goal(full, "layout topics, wall as part of rerun's", _share(topics, RERUN, "wall_s"), most=1)
+    yield Goal(full, "layout topics, peak MiB", _of(topics, "peak_mib"), most=250)
+    yield Goal(full, "layout wide, wall against hephaes", _faster("engine wide", "hephaes none"), 1.1)
+    for mode, least in (("interpolate", 50), ("downsample", 3.5)):
+        yield Goal(full, f"{mode}, wall against hephaes", _faster(f"engine {mode}", f"hephaes {mode}"), least)
+        yield Goal(full, f"{mode}, CPU as part of the probe's", _share(f"engine {mode}", f"probe {mode}"), most=1.3)
+        yield Goal(full, f"{mode}, peak MiB", _of(f"engine {mode}", "peak_mib"), most=200)
+    yield Goal(
+        small, "interpolate, CPU against hephaes", _faster("engine interpolate", "hephaes interpolate", "cpu_s"), 25
+    )
+    for fmt in ("parquet", "tfrecord"):
+        text = f"trigger with joins to {fmt}, wall against hephaes"
+        yield Goal("numeric-spec-small", text, _faster(f"engine trigger {fmt}", f"hephaes trigger {fmt}"), 40)
+        yield Goal("numeric-spec", f"trigger with joins to {fmt}, s", _of(f"engine trigger {fmt}", "wall_s"), most=1.2)
+    tfrecord = "numeric-tfrecord-small"
+    yield Goal(tfrecord, "layout topics, wall against hephaes", _faster("engine topics", "hephaes none"), 40)
+    yield Goal(tfrecord, "layout wide, wall against hephaes", _faster("engine wide", "hephaes none"), 20)
+    yield Goal("numeric-tfrecord", "layout topics, MB/s of messages", _rate("engine topics", "wall_s"), 70)
+    yield Goal("writers", "rows/s of 40 floats", _of("engine 200k rows", "rows_per_s"), 400_000)
+    sensor = "sensor-parquet-small"
+    yield Goal(
+        sensor, "interpolate, CPU against hephaes", _faster("engine interpolate", "hephaes interpolate", "cpu_s"), 40
+    )
+    yield Goal(sensor, "interpolate, peak MiB", _of("engine interpolate", "peak_mib"), most=300)
+    yield Goal("sensor-parquet", "layout topics, CPU as part of rerun's", _share(topics, RERUN), most=0.8)
+    yield Goal("sensor-parquet", "layout topics, peak MiB", _of(topics, "peak_mib"), most=300)
+    text = "layout topics, CPU against hephaes"
+    yield Goal("sensor-tfrecord-small", text, _faster("engine topics", "hephaes none", "cpu_s"), 40)
+    yield Goal("sensor-tfrecord-small", "layout topics, MB per CPU second", _rate("engine topics", "cpu_s"), 150)
+    for name in ("none", "lz4"):
+        text = f"bag ({name}), CPU as part of the same content's as mcap"
+        bag, mcap = f"engine numeric-{name}.bag", f"engine numeric-{name}.mcap"
+        yield Goal("containers", text, _share(bag, mcap), most=1.2)
+    yield Goal(
+        "kernels",
+        "decode of all types of the numeric log, ns per message",
+        _of("decode, numeric", "ns per message"),
+        most=450,
+    )
+    yield Goal("kernels", "CRC-32C, GB/s", _of("CRC-32C", "GB/s"), 5)
+    yield Goal("describe", "cold inspect of an mcap, s", _of("engine inspect numeric-zstd.mcap", "wall_s"), most=0.2)
+
+
+GOALS: Sequence[Goal] = list(_goals())
+
+
+def growth(rows: Rows) -> Iterator[list[str]]:
+    """A table row for each conversion whose log was made longer: peak and time per message, and the verdicts."""
+    for name in dict.fromkeys(re.sub(r" \d+x$", "", name) for name in rows if name.endswith("x")):
+        found = {factor: rows[f"{name} {factor}x"] for factor in (0, *GROWTH_FACTORS)}
+        if any("error" in row for row in found.values()):
+            yield [name.removeprefix("engine "), *["failed"] * (2 * len(GROWTH_FACTORS) + 2)]
+            continue
+        peaks = [found[factor]["peak_mib"] for factor in GROWTH_FACTORS]
+        spent = [found[factor]["cpu_s"] - found[0]["cpu_s"] for factor in GROWTH_FACTORS]
+        micros = [s / found[factor]["messages"] * 1e6 for s, factor in zip(spent, GROWTH_FACTORS, strict=True)]
+        yield [
+            name.removeprefix("engine "),
+            *(f"{peak:.0f}" for peak in peaks),
+            "yes" if _flat(found) else "**no**",
+            *(f"{value:.2f}" for value in micros),
+            "yes" if _linear(spent) else "**no**",
+        ]
+
+
+def _flat(found: Mapping[int, Row]) -> bool:
+    """Ten times the log: at most 1.2 times the peak and 24 bytes per message."""
+    base, long = found[1], found[10]
+    return bool(long["peak_mib"] <= PEAK_GROWTH * base["peak_mib"] + BYTES_PER_MESSAGE * long["messages"] / (1 << 20))
+
+
+def _linear(spent: Sequence[float]) -> bool:
+    """Every step takes at most 1.15 times what its factor says."""
+    steps = zip(zip(GROWTH_FACTORS, spent, strict=True), zip(GROWTH_FACTORS[1:], spent[1:], strict=True), strict=False)
+    return all(after <= TIME_GROWTH * n / m * before + NOISE_S * n / m for (m, before), (n, after) in steps)
