@@ -93,7 +93,7 @@ class Validator:
     def _judge(self) -> None:
         first = self.first_bad[0]
         told = f"feature {first.feature!r} has no value in the row at {first.row_time_ns} ns: {first.cause}"
-        data = {"feature": first.feature, "row_time_ns": first.row_time_ns, "bad_records": self.bad}
+        data: dict[str, Any] = {"feature": first.feature, "row_time_ns": first.row_time_ns, "bad_records": self.bad}
         if self.validation.fail_fast:
             raise HephaesError("quality_gate", f"a record is bad and validation.fail_fast is set: {told}", **data)
         budget = self.validation.bad_record_budget

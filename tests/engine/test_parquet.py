@@ -21,7 +21,7 @@ METADATA = {"hephaes.version": "1", "hephaes.spec": "{}"}
 
 
 def write(path: Path, batches: list[pa.RecordBatch], output: ParquetOutput = ANY) -> pq.FileMetaData:
-    writer = parquet.ParquetFile(output, batches[0].schema, path, METADATA)
+    writer = parquet.ParquetFile(output, batches[0].schema, path, METADATA, {})
     for batch in batches:
         writer.write(batch)
     result = writer.finish()
@@ -76,7 +76,7 @@ def test_groups_are_closed_by_bytes_or_by_flush(tmp_path: Path, monkeypatch: pyt
     batch = batch_of({"f": pa.array([{"b": b"x" * 1000}] * 10, pa.struct([("b", pa.binary())]))})
     monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 25_000)
     assert groups(write(tmp_path / "a.parquet", [batch] * 7)) == [30, 30, 10]
-    writer = parquet.ParquetFile(ANY, batch.schema, tmp_path / "b.parquet", {})
+    writer = parquet.ParquetFile(ANY, batch.schema, tmp_path / "b.parquet", {}, {})
     writer.write(batch)
     assert writer.pending_bytes == batch.nbytes
     writer.flush()
@@ -89,7 +89,7 @@ def test_groups_are_closed_by_bytes_or_by_flush(tmp_path: Path, monkeypatch: pyt
 
 def test_flush_does_not_break_prescribed_groups(tmp_path: Path) -> None:
     batch = batch_of({"f": pa.array([{"x": 1}] * 10, pa.struct([("x", pa.int32())]))})
-    writer = parquet.ParquetFile(ParquetOutput(row_group_rows=8), batch.schema, tmp_path / "a.parquet", {})
+    writer = parquet.ParquetFile(ParquetOutput(row_group_rows=8), batch.schema, tmp_path / "a.parquet", {}, {})
     for _ in range(2):
         writer.write(batch)
         writer.flush()
@@ -141,7 +141,7 @@ def test_same_batches_same_bytes(tmp_path: Path) -> None:
 
 def test_abandoning_twice_is_fine(tmp_path: Path) -> None:
     batch = batch_of({"f": pa.array(ROWS, KIND)})
-    writer = parquet.ParquetFile(ANY, batch.schema, tmp_path / "a.parquet", {})
+    writer = parquet.ParquetFile(ANY, batch.schema, tmp_path / "a.parquet", {}, {})
     writer.write(batch)
     writer.abandon()
     writer.abandon()

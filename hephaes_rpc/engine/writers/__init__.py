@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 1 << 20
 FEATURES_SUFFIX = ".features.json"
+SNIPPET_SUFFIX = ".features.py"
 
 
 @frozen
@@ -28,6 +29,24 @@ class WriterResult:
     rows: int
     counts: Mapping[str, Mapping[str, int]] = field(factory=dict)
     sidecars: Mapping[str, bytes] = field(factory=dict)
+
+
+@frozen
+class ColumnRole:
+    """What a writer must know of a column beyond its type.
+
+    Args:
+        is_image: Its bytes are image files.
+        is_json: Its text is JSON.
+        has_presence: Absent values are told apart.
+    """
+
+    is_image: bool = False
+    is_json: bool = False
+    has_presence: bool = True
+
+
+MESSAGE = ColumnRole()
 
 
 @frozen
@@ -80,11 +99,18 @@ class Writer(Protocol):
         ...
 
 
-def open_writer(output: Output, schema: "pa.Schema", path: Path, metadata: Mapping[str, str]) -> Writer:
+def open_writer(
+    output: Output,
+    schema: "pa.Schema",
+    path: Path,
+    metadata: Mapping[str, str],
+    roles: Mapping[str, ColumnRole] | None = None,
+) -> Writer:
     """A writer of ``output.format`` for ``path``, which it creates.
 
     Args:
-        schema: ``timestamp_ns`` int64, then one nullable struct per field.
+        schema: ``timestamp_ns`` int64, then a nullable column per field (a struct) or feature (of any type).
+        roles: By column; those left out are messages.
         metadata: ``hephaes.spec``, ``hephaes.source``, ``hephaes.version``: stored in the file or its sidecar.
 
     Raises:
@@ -93,7 +119,7 @@ def open_writer(output: Output, schema: "pa.Schema", path: Path, metadata: Mappi
     if isinstance(output, ParquetOutput):
         from hephaes_rpc.engine.writers.parquet import ParquetFile
 
-        return ParquetFile(output, schema, path, metadata)
+        return ParquetFile(output, schema, path, metadata, roles or {})
     from hephaes_rpc.engine.writers.tfrecord import TFRecordFile
 
-    return TFRecordFile(output, schema, path, metadata)
+    return TFRecordFile(output, schema, path, metadata, roles or {})

@@ -3,34 +3,49 @@
 Strategy: batches are kept until they fill a row group and are then written as one table, because the library closes a
 row group at every write.  Without a wanted row count a group is closed when it reaches ROW_GROUP_BYTES of Arrow
 memory, or earlier on ``flush``.  Strings get dictionaries (the library falls back where they do not pay); numbers do
-not, which is faster and, compressed, smaller; binary columns have no statistics, which nobody could use.
+not, which is faster and, compressed, smaller; binary columns have no statistics, which nobody could use.  Image files
+are stored as ``struct{bytes, path}`` with the schema metadata by which Hugging Face ``datasets`` knows an image, plain
+and uncompressed, since they are compressed already.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from attrs import frozen
 
 from hephaes_rpc.engine.jsontext import json_cells
 from hephaes_rpc.engine.spec import TIMESTAMP, ParquetOutput
-from hephaes_rpc.engine.writers import ReadBack, WriterResult, pieces
+from hephaes_rpc.engine.writers import MESSAGE, ColumnRole, ReadBack, WriterResult, pieces
 
 ROW_GROUP_BYTES = 64 << 20
 MAX_ROW_GROUP_ROWS = 1 << 20
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 class ParquetFile:
     """Writer of one Parquet file (``engine.writers.Writer``)."""
 
-    def __init__(self, output: ParquetOutput, schema: pa.Schema, path: Path, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        output: ParquetOutput,
+        schema: pa.Schema,
+        path: Path,
+        metadata: Mapping[str, str],
+        roles: Mapping[str, ColumnRole],
+    ) -> None:
         """Create ``path`` for batches of ``schema``."""
         self._path = path
         self._exact_rows = output.row_group_rows
-        self._as_json = output.payload_encoding == "json"
-        self._schema = _json_schema(schema) if self._as_json else schema
+        self._cells = [_cell(output, member, roles.get(member.name, MESSAGE)) for member in schema]
+        self._schema = pa.schema(
+            [pa.field(member.name, cell.type) for member, cell in zip(schema, self._cells, strict=True)]
+        )
+        images = [member.name for member, cell in zip(schema, self._cells, strict=True) if cell.type == IMAGE]
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self._rows = 0
@@ -40,17 +55,21 @@ class ParquetFile:
         self._writer = pq.ParquetWriter(
             self._file,
             self._schema,
-            compression=output.compression,
-            use_dictionary=[] if self._as_json else [name for name, kind in leaves.items() if pa.types.is_string(kind)],
+            compression={name: "none" if _top(name, images) else output.compression for name in leaves},
+            use_dictionary=[
+                name
+                for name, kind in leaves.items()
+                if pa.types.is_string(kind) and output.payload_encoding != "json" and not _top(name, images)
+            ],
             write_statistics=[name for name, kind in leaves.items() if not pa.types.is_binary(kind)],
             sorting_columns=[pq.SortingColumn(self._schema.get_field_index(TIMESTAMP))],
         )
-        self._writer.add_key_value_metadata(dict(metadata))
+        self._writer.add_key_value_metadata(dict(metadata) | _hugging_face(images))
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Take a batch; writes the row groups that it fills."""
-        if self._as_json:
-            batch = _json_batch(batch, self._schema)
+        columns = [cell.make(column) for cell, column in zip(self._cells, batch.columns, strict=True)]
+        batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self._rows += batch.num_rows
@@ -121,13 +140,40 @@ def _below(path: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
         yield path, kind
 
 
-def _json_schema(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([member if member.name == TIMESTAMP else pa.field(member.name, pa.string()) for member in schema])
+@frozen(eq=False)
+class _Cell:
+    """What becomes of a column: its type in the file, and how it is made."""
+
+    type: pa.DataType
+    make: Callable[[pa.Array], pa.Array]
 
 
-def _json_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    columns = [
-        column if member.name == TIMESTAMP else json_cells(column)
-        for member, column in zip(schema, batch.columns, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def _cell(output: ParquetOutput, member: pa.Field, role: ColumnRole) -> _Cell:
+    if member.name == TIMESTAMP:
+        return _Cell(member.type, _same)
+    if output.payload_encoding == "json":
+        return _Cell(pa.string(), _same if role.is_json else json_cells)
+    return _Cell(IMAGE, _image) if role.is_image else _Cell(member.type, _same)
+
+
+def _same(column: pa.Array) -> pa.Array:
+    return column
+
+
+def _image(column: pa.Array) -> pa.Array:
+    """Image files as the struct of Hugging Face ``datasets``."""
+    path = pa.nulls(len(column), pa.string())
+    return pa.StructArray.from_arrays([column, path], fields=list(IMAGE), mask=column.is_null())
+
+
+def _top(name: str, columns: Sequence[str]) -> bool:
+    """Whether a leaf lies in one of these image columns."""
+    return any(name in (f"{column}.bytes", f"{column}.path") for column in columns)
+
+
+def _hugging_face(images: Sequence[str]) -> dict[str, str]:
+    """The metadata that tells which columns are images."""
+    if not images:
+        return {}
+    features = {name: {"_type": "Image"} for name in images}
+    return {"huggingface": orjson.dumps({"info": {"features": features}}).decode()}

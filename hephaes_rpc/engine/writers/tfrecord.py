@@ -5,7 +5,8 @@ into encoder columns that point into the Arrow buffers; no row is touched in Pyt
 node below lists passes on where the values of each row lie, composed from the offsets above it.
 
 Keys: ``timestamp_ns`` first; per field ``<field>__present`` (0 where the row has no such message: zeros, empty strings
-and empty lists stand for its values), then a key per leaf, the names on its path joined by ``__``.  A member that is
+and empty lists stand for its values; columns whose role has no presence go without), then a key per leaf, the names on
+its path joined by ``__``.  A member that is
 itself called ``present``, as BatteryState has one, is ``<field>__present_``, so that it does not hide the flag.
 
 Kinds: bool and integers are int64 (uint64 as two's complement, counted), floats are float32 (float64 narrowed, counted;
@@ -36,7 +37,17 @@ from numpy.typing import NDArray
 
 from hephaes_native.flatten import Bits, Column, ExampleEncoder, Group
 from hephaes_rpc.engine.spec import TIMESTAMP, TFRecordOutput
-from hephaes_rpc.engine.writers import FEATURES_SUFFIX, PIECE_BYTES, ReadBack, WriterResult, pieces
+from hephaes_rpc.engine.writers import (
+    FEATURES_SUFFIX,
+    MESSAGE,
+    PIECE_BYTES,
+    SNIPPET_SUFFIX,
+    ColumnRole,
+    ReadBack,
+    WriterResult,
+    pieces,
+)
+from hephaes_rpc.engine.writers.snippet import snippet
 from hephaes_rpc.errors import HephaesError, SpecError
 
 GZIP_LEVEL = 6
@@ -317,18 +328,29 @@ class TFRecordFile:
 
     pending_bytes = 0
 
-    def __init__(self, output: TFRecordOutput, schema: pa.Schema, path: Path, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        output: TFRecordOutput,
+        schema: pa.Schema,
+        path: Path,
+        metadata: Mapping[str, str],
+        roles: Mapping[str, ColumnRole],
+    ) -> None:
         """Create ``path`` for batches of ``schema``."""
         self._output = output
         self._metadata = dict(metadata)
         self._path = path
         compiler = _Compiler(output)
         self._fields = [
-            (m.name, compiler.node(m.type, _Place(m.name, (m.name,)))) for m in schema if m.name != TIMESTAMP
+            (m.name, compiler.node(m.type, _Place(m.name, (m.name,))), roles.get(m.name, MESSAGE).has_presence)
+            for m in schema
+            if m.name != TIMESTAMP
         ]
         self._features = [Feature(TIMESTAMP, (TIMESTAMP,), "int64", "int64")]
-        for name, node in self._fields:
-            self._features += [Feature(f"{name}__present", (name,), "int64", "bool"), *node.features()]
+        for name, node, has_presence in self._fields:
+            if has_presence:
+                self._features.append(Feature(f"{name}__present", (name,), "int64", "bool"))
+            self._features += node.features()
         _refuse_collisions(self._features)
         self._rows = 0
         self._altered = np.zeros(len(self._features), np.int64)
@@ -361,7 +383,7 @@ class TFRecordFile:
             if altered:
                 counts[feature.path[0]][feature.counted] += altered
         plain = {name: dict(found) for name, found in counts.items()}
-        return WriterResult(self._rows, plain, {FEATURES_SUFFIX: self._features_file()})
+        return WriterResult(self._rows, plain, self._sidecars())
 
     def abandon(self) -> None:
         """Close the file as it is."""
@@ -380,29 +402,36 @@ class TFRecordFile:
         columns = list(_Number(self._features[0], "int64").columns(batch.column(0), Extent()))
         groups: list[Group] = []
         omit = self._output.absent_keys == "omit"
-        for i, (name, node) in enumerate(self._fields, 1):
+        for i, (name, node, has_presence) in enumerate(self._fields, 1):
             array = batch.column(i)
             valid = Bits(array.buffers()[0], array.offset) if array.null_count else None
             first = len(columns)
-            columns.append(_present(f"{name}__present".encode(), len(array), valid))
+            if has_presence:
+                columns.append(_present(f"{name}__present".encode(), len(array), valid))
             for column in node.columns(array, Extent(valid=valid)):
                 columns.append(column._replace(present=valid) if omit else column)
             if valid is not None:
                 groups.append(Group(first, len(columns), valid))
         return columns, groups
 
-    def _features_file(self) -> bytes:
-        """The declared keys as JSON: all that a reader must know to parse the records."""
+    def _sidecars(self) -> dict[str, bytes]:
+        """All that a reader must know to parse the records: the declared keys as JSON, and as Python for TensorFlow."""
+        compression_type = "GZIP" if self._output.compression == "gzip" else ""
+        features = {feature.key: feature.describe() for feature in self._features}
         content = {
             "format": "tfrecord",
             "record": "tf.train.Example",
-            "compression_type": "GZIP" if self._output.compression == "gzip" else "",
+            "compression_type": compression_type,
             "rows": self._rows,
             "absent_keys": self._output.absent_keys,
-            "features": {feature.key: feature.describe() for feature in self._features},
+            "features": features,
             "metadata": self._metadata,
         }
-        return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        may_lack = self._output.absent_keys == "omit"
+        return {
+            FEATURES_SUFFIX: orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
+            SNIPPET_SUFFIX: snippet(compression_type, features, may_lack=may_lack),
+        }
 
 
 def _present(key: bytes, n_rows: int, valid: Bits | None) -> Column:
