@@ -153,7 +153,7 @@ class Schemas:
 
     def _union(self, args: tuple[Any, ...], inward: bool) -> dict[str, Any]:
         schemas = [self.of(arg, inward=inward) for arg in args]
-        if len(classes := [arg for arg in args if attrs.has(arg)]) > 1:
+        if inward and len(classes := [arg for arg in args if attrs.has(arg)]) > 1:
             told = {"required": [union_tag(classes)]}
             schemas = [{"allOf": [each, told]} if "$ref" in each else each for each in schemas]
         plain = [schema for schema in schemas if schema.keys() == {"type"}]

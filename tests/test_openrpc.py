@@ -120,8 +120,8 @@ def test_a_class_is_rendered_once_for_each_direction() -> None:
     assert properties["code"]["pattern"] == "[a-z]"
     assert "maximum" not in properties["wide"]
     assert properties["tree"]["anyOf"][:2] == [
-        {"$ref": "#/components/schemas/TreeInput"},
-        {"$ref": "#/components/schemas/LeafInput"},
+        {"allOf": [{"$ref": "#/components/schemas/TreeInput"}, {"required": ["kind"]}]},
+        {"allOf": [{"$ref": "#/components/schemas/LeafInput"}, {"required": ["kind"]}]},
     ]
     children = schemas.components["Tree"]["properties"]["children"]
     assert children["items"]["anyOf"][0] == {"$ref": "#/components/schemas/Tree"}
