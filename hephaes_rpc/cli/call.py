@@ -6,9 +6,9 @@ import sys
 from typing import Any
 
 from hephaes_rpc import stdio
-from hephaes_rpc.cli.client import AnswerError, Client
 from hephaes_rpc.cli.serve import add_arguments as add_serve_arguments
 from hephaes_rpc.cli.terminal import say
+from hephaes_rpc.client import Client, RpcError, serve_command
 from hephaes_rpc.errors import HephaesError
 
 
@@ -27,9 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
         if (value := getattr(arguments, name)) is not None:
             options += [f"--{name.replace('_', '-')}", value]
     try:
-        with Client(*options) as client:
-            result = client.request(arguments.method, params)
-    except AnswerError as error:
+        with Client(serve_command(*options)) as client:
+            result = client.request(arguments.method, params, timeout=None)
+    except RpcError as error:
         say(f"hephaes-rpc: {arguments.method}: error {error.code}: {error.message}")
         if error.data is not None:
             say(json.dumps(error.data))

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hephaes_rpc.cli.client import AnswerError, Client
 from hephaes_rpc.cli.terminal import Display, amount, display, printable
+from hephaes_rpc.client import Client, RpcError, serve_command
 from hephaes_rpc.errors import HephaesError
 
 LOGS = ("poses.bag", "talker-zstd.mcap")
@@ -38,13 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
             )
     folder = _fresh(Path(arguments.output_dir).absolute())
     licences = _licences(arguments.data / "README.md")
+    options = ("--data-dir", str(folder / "data"), "--log-level", "warning")
     with display(interval_s=0) as shown:
-        follower = _Follower(shown)
         try:
-            with Client("--data-dir", str(folder / "data"), "--log-level", "warning", notified=follower) as client:
-                follower.client = client
-                outputs = _drive(client, follower, logs, licences, folder / "workspace")
-        except AnswerError as error:
+            with Client(serve_command(*options)) as client:
+                outputs = _drive(client, shown, logs, licences, folder / "workspace")
+        except RpcError as error:
             raise HephaesError("io_error", f"the sidecar answered with error {error.code}: {error.message}") from None
     for path in outputs:
         print(f"\nFirst rows read back from {path}:")
@@ -78,34 +77,24 @@ def _licences(readme: Path) -> dict[str, tuple[str, str]]:
     return found
 
 
-class _Follower:
-    """Shows ``jobs/progress`` and remembers the final state of every job."""
-
-    client: Client
-
-    def __init__(self, shown: Display) -> None:
-        self.shown = shown
-        self.name = ""
-        self._ended: dict[str, dict[str, Any]] = {}
-
-    def __call__(self, method: str, params: Any) -> None:
-        if method == "jobs/progress":
-            self.shown.update(self.name, params["phase"], params["done"], params["total"], params["unit"])
-        elif method == "jobs/didChange" and params["job"]["status"] in _FINAL:
-            self._ended[params["job"]["id"]] = params["job"]
-
-    def until_end(self, job_id: str) -> dict[str, Any]:
-        """The job, once it has ended."""
-        while job_id not in self._ended:
-            self.client.wait()
-        return self._ended[job_id]
+def _followed(client: Client, shown: Display, name: str, job_id: str) -> dict[str, Any]:
+    """Show how far a job is; the job, once it has ended."""
+    while True:
+        message = client.next_message(timeout=None)
+        params: dict[str, Any] = message.get("params") or {}
+        if message["method"] == "jobs/progress" and params["job_id"] == job_id:
+            shown.update(name, params["phase"], params["done"], params["total"], params["unit"])
+        elif message["method"] == "jobs/didChange" and params["job"]["id"] == job_id:
+            job: dict[str, Any] = params["job"]
+            if job["status"] in _FINAL:
+                return job
 
 
 def _drive(
-    client: Client, follower: _Follower, logs: list[Path], licences: dict[str, tuple[str, str]], root: Path
+    client: Client, shown: Display, logs: list[Path], licences: dict[str, tuple[str, str]], root: Path
 ) -> list[Path]:
     """The main job; returns the datasets."""
-    say = follower.shown.line
+    say = shown.line
     client.request("workspaces/create", {"root_path": str(root), "name": "demo", "activate": True})
     say(f"workspace {root}")
     datasets = []
@@ -113,7 +102,6 @@ def _drive(
         origin, licence = licences.get(log.name, ("", ""))
         say("")
         say(f"{log.name}" + (f" (from {origin}, licence {licence})" if licence else ""))
-        follower.name = log.name
         asset = client.request("assets/register", {"file_path": str(log)})
         detail = client.request("assets/index", {"asset_id": asset["id"]})
         metadata = detail["metadata"]
@@ -121,9 +109,8 @@ def _drive(
         for topic in metadata["topics"]:
             say(f"    {topic['name']}  {topic['message_type']}  {topic['message_count']:,}  {topic['rate_hz']:.4g} Hz")
         for format_ in ("parquet", "tfrecord"):
-            follower.name = f"{log.name} to {format_}"
             created = client.request("conversions/create", {"asset_ids": [asset["id"]], "output": {"format": format_}})
-            job = follower.until_end(created["job_id"])
+            job = _followed(client, shown, f"{log.name} to {format_}", created["job_id"])
             if job["status"] != "succeeded":
                 raise HephaesError(
                     "worker_died", f"converting {log} to {format_} {job['status']}: {job['error_message']}"

@@ -1,39 +1,27 @@
-"""Fixtures of the tests that drive the real sidecar."""
+"""Fixtures of the tests that drive the real sidecar: those of the plugin under short names, and a probe."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from hephaes_rpc.testing.plugin import SpawnSidecar
 from tests.e2e.sidecar import Sidecar
 
-SpawnSidecar = Callable[..., Sidecar]
+__all__ = ["SpawnSidecar"]
 
 
 @pytest.fixture
-def spawn(tmp_path: Path) -> Iterator[SpawnSidecar]:
+def spawn(hephaes_spawn: SpawnSidecar) -> SpawnSidecar:
     """Starts sidecars (``spawn(data_dir=..., env=..., args=...)``), not yet initialized; all are ended afterwards."""
-    started: list[Sidecar] = []
-
-    def start(data_dir: Path | None = None, **options: Any) -> Sidecar:
-        sidecar = Sidecar(data_dir or tmp_path / "data", **options)
-        started.append(sidecar)
-        return sidecar
-
-    yield start
-    for sidecar in started:
-        sidecar.stop()
-        assert sidecar.stray == b"", "bytes on stdout that are no frame"
+    return hephaes_spawn
 
 
 @pytest.fixture
-def sidecar(spawn: SpawnSidecar) -> Sidecar:
+def sidecar(hephaes_sidecar: Sidecar) -> Sidecar:
     """An initialized sidecar with a data folder of its own and no workspace."""
-    running = spawn()
-    running.initialize()
-    return running
+    return hephaes_sidecar
 
 
 PROBE = [sys.executable, str(Path(__file__).with_name("probe.py"))]
