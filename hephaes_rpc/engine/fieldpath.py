@@ -23,7 +23,7 @@ class FieldPath:
     """A path that exists.
 
     Args:
-        text: As written; empty for the whole message.
+        text: In its plain form; empty for the whole message.
         end: Declared type of what it leads to; of the elements where a span opened a dimension.
         selection: Dotted names that must be decoded; None is the whole message.
         in_spans: Whether a span opened a dimension.
@@ -42,7 +42,11 @@ class FieldPath:
 
 def compile_path(text: str | None, definition: Definition) -> FieldPath:
     """The path in messages of this definition; raises ValueError with the nearest name for what does not exist."""
-    steps = parse_path(text) if text else ()
+    return compile_steps(parse_path(text) if text else (), definition)
+
+
+def compile_steps(steps: tuple[Step, ...], definition: Definition) -> FieldPath:
+    """As ``compile_path`` for steps that are parsed."""
     end = FieldType(definition.root)
     names: list[str] = []
     in_spans = entered = False
@@ -63,7 +67,7 @@ def compile_path(text: str | None, definition: Definition) -> FieldPath:
         else:
             _check_index(end, step, so_far)
             end = FieldType(end.base, end.string_bound)
-    return FieldPath(text or "", steps, end, ".".join(names) or None, in_spans)
+    return FieldPath(_shown(steps), steps, end, ".".join(names) or None, in_spans)
 
 
 def _member(end: FieldType, name: str, definition: Definition, so_far: str) -> FieldType:

@@ -27,6 +27,19 @@ def json_cells(array: pa.Array) -> pa.StringArray:
     return pa.array([None if value is None else orjson.dumps(value) for value in json_values(array)], pa.string())
 
 
+def json_text(value: Any) -> str:
+    """Compact JSON text of a Python value made of JSON values and bytes."""
+    return orjson.dumps(_plain(value)).decode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return _bytes(value) if isinstance(value, bytes) else _float(value) if isinstance(value, float) else value
+
+
 def _converter(kind: pa.DataType, tag_integers: bool) -> Callable[[Any], Any] | None:
     """What turns a Python value of this type into a JSON one; None when it is one already."""
     if pa.types.is_floating(kind):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 from attrs import define, evolve, field, frozen
 
@@ -50,16 +51,22 @@ class Kind:
 
 @define(eq=False)
 class Tally:
-    """What happened to the values of one feature in ``n`` rows."""
+    """What happened to the values of one feature in ``n`` rows; of a row's failures only the first one counts."""
 
     n: int
     causes: Counter[str] = field(factory=Counter)
     changes: Counter[str] = field(factory=Counter)
     _runs: list[tuple[Int64s, str]] = field(factory=list)
+    _failed: Flags = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._failed = np.zeros(self.n, np.bool_)
 
     def fail(self, rows: Int64s, cause: str) -> None:
         """These rows have no value, because of ``cause``."""
+        rows = rows[~self._failed[rows]]
         if len(rows):
+            self._failed[rows] = True
             self.causes[cause] += len(rows)
             self._runs.append((rows, cause))
 
