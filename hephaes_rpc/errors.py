@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 
 class Kind(NamedTuple):
-    """The JSON-RPC error code of a kind and one line on when it happens."""
+    """The JSON-RPC error code of a kind, one line on when it happens, and what its data always has beside ``kind``."""
 
     code: int
     meaning: str
+    always: tuple[str, ...] = ()
 
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
@@ -21,8 +22,8 @@ KINDS: dict[str, Kind] = {
     # the envelope
     "parse_error": Kind(PARSE_ERROR, "the body is not JSON"),
     "invalid_request": Kind(INVALID_REQUEST, "not a JSON-RPC 2.0 message, or not allowed now"),
-    "method_not_found": Kind(METHOD_NOT_FOUND, "no such method"),
-    "invalid_params": Kind(INVALID_PARAMS, "params do not fit the method"),
+    "method_not_found": Kind(METHOD_NOT_FOUND, "no such method", ("method", "did_you_mean")),
+    "invalid_params": Kind(INVALID_PARAMS, "params do not fit the method", ("errors",)),
     "bug": Kind(INTERNAL_ERROR, "a bug of the sidecar; data.incident leads to the traceback in the log"),
     "not_initialized": Kind(NOT_INITIALIZED, "initialize has not been answered yet"),
     "cancelled": Kind(CANCELLED, "the client asked for it to stop"),
@@ -41,25 +42,25 @@ KINDS: dict[str, Kind] = {
     # nouns
     "invalid_path": Kind(400, "the path does not exist, is not a file or a folder, or has the wrong type"),
     "cursor_mismatch": Kind(400, "the cursor belongs to other filters or another sort"),
-    "workspace_not_found": Kind(404, "no workspace with that id is registered"),
-    "workspace_not_ready": Kind(409, "the workspace is missing or invalid"),
+    "workspace_not_found": Kind(404, "no workspace with that id is registered", ("workspace_id",)),
+    "workspace_not_ready": Kind(409, "the workspace is missing or invalid", ("workspace_id",)),
     "no_active_workspace": Kind(409, "no workspace is active"),
-    "workspace_busy": Kind(409, "jobs are queued or running in the workspace"),
+    "workspace_busy": Kind(409, "jobs are queued or running in the workspace", ("workspace_id", "jobs")),
     "workspace_conflict": Kind(409, "the folder cannot become or stop being a workspace"),
     "workspace_newer": Kind(409, "the database was written by a newer version"),
     "workspace_corrupt": Kind(409, "the database is damaged or not ours"),
-    "asset_not_found": Kind(404, "no asset with that id"),
-    "asset_already_registered": Kind(409, "the log is already registered in this workspace"),
-    "unknown_asset": Kind(422, "the request names an asset that the workspace does not have"),
-    "asset_not_indexed": Kind(422, "the asset must be indexed first"),
-    "asset_unavailable": Kind(422, "the registered file is gone"),
-    "job_not_found": Kind(404, "no job with that id"),
-    "job_already_finished": Kind(409, "the job has already ended"),
-    "job_not_finished": Kind(409, "the job has not ended yet"),
-    "conversion_not_found": Kind(404, "no conversion with that id"),
-    "output_not_found": Kind(404, "no output with that id"),
-    "output_exists": Kind(409, "a file with the name of an output is already there"),
-    "output_unavailable": Kind(404, "the output's file is gone"),
+    "asset_not_found": Kind(404, "no asset with that id", ("asset_id",)),
+    "asset_already_registered": Kind(409, "the log is already registered in this workspace", ("asset_id", "file_path")),
+    "unknown_asset": Kind(422, "the request names an asset that the workspace does not have", ("asset_id",)),
+    "asset_not_indexed": Kind(422, "the asset must be indexed first", ("asset_ids",)),
+    "asset_unavailable": Kind(422, "the registered file is gone", ("path",)),
+    "job_not_found": Kind(404, "no job with that id", ("job_id",)),
+    "job_already_finished": Kind(409, "the job has already ended", ("job_id", "status")),
+    "job_not_finished": Kind(409, "the job has not ended yet", ("job_id", "status")),
+    "conversion_not_found": Kind(404, "no conversion with that id", ("conversion_id",)),
+    "output_not_found": Kind(404, "no output with that id", ("output_id",)),
+    "output_exists": Kind(409, "a file with the name of an output is already there", ("path",)),
+    "output_unavailable": Kind(404, "the output's file is gone", ("output_id",)),
 }
 
 

@@ -6,10 +6,13 @@ results have all of them; an ``*_ns`` integer or its ``*_ns_str`` text is enough
 class: ``Name`` for results, ``NameInput`` for params.
 """
 
+import inspect
+import json
+import re
 from datetime import datetime
 from enum import Enum
 from functools import cache
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Literal, get_args, get_origin
 
 import attrs
@@ -20,6 +23,7 @@ from hephaes_rpc.registry import REGISTRY, Lane, Method, Notification, Registry
 from hephaes_rpc.serde import SAFE_INTEGER, Member, members, union_args, union_tag, unstructure
 
 VERSION = "1.3.2"
+EXAMPLES = Path(__file__).with_name("examples.json")
 TITLE = "Hephaes RPC"
 TOKEN: Any = str | int
 INTEGER_TEXT = {"type": "string", "pattern": "^-?[0-9]+$"}
@@ -42,6 +46,21 @@ _SCALARS: dict[Any, dict[str, Any]] = {
     dict: {"type": "object"},
     list: {"type": "array"},
 }
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "array", "items": _TEXT}
+_ISSUE = {
+    "type": "object",
+    "properties": dict.fromkeys(("path", "message", "expected", "got"), _TEXT),
+    "required": ["path", "message", "expected", "got"],
+}
+_DATA: dict[str, dict[str, Any]] = {
+    "asset_ids": _TEXTS,
+    "did_you_mean": {"type": ["string", "null"]},
+    "errors": {"type": "array", "items": _ISSUE},
+    "expected_offset": {"type": "integer"},
+    "jobs": {"type": "object", "additionalProperties": {"type": "integer"}},
+}
+"""Members of the data of errors that are no text."""
 _COMMON_ERRORS = ("not_initialized", "invalid_request", "cancelled", "bug")
 
 
@@ -49,8 +68,11 @@ _COMMON_ERRORS = ("not_initialized", "invalid_request", "cancelled", "bug")
 def document(registry: Registry = REGISTRY) -> dict[str, Any]:
     """The OpenRPC document; methods in the order of registration."""
     schemas = Schemas()
+    examples = recorded() if registry is REGISTRY else {}
     methods = [_method(method, schemas) for method in registry.methods.values()]
     methods += [_outgoing(notification, schemas) for notification in registry.outgoing.values()]
+    for method in methods:
+        method |= _examples(examples.get(method["name"], []))
     return {
         "openrpc": VERSION,
         "info": {
@@ -61,13 +83,56 @@ def document(registry: Registry = REGISTRY) -> dict[str, Any]:
         },
         "methods": methods,
         "components": {
-            "schemas": dict(sorted(schemas.components.items())),
+            "schemas": dict(sorted((schemas.components | _error_schemas()).items())),
             "errors": {
-                kind: {"code": code, "message": meaning, "data": {"kind": kind}}
-                for kind, (code, meaning) in KINDS.items()
+                kind: {"code": known.code, "message": known.meaning, "data": {"kind": kind}}
+                for kind, known in KINDS.items()
             },
         },
+        "x-error-data": {"$ref": "#/components/schemas/ErrorData"},
     }
+
+
+@cache
+def recorded() -> dict[str, list[dict[str, Any]]]:
+    """Calls recorded from a real sidecar, by method: name, params, and result or error where there is one."""
+    calls: dict[str, list[dict[str, Any]]] = json.loads(EXAMPLES.read_bytes())
+    return calls
+
+
+def _examples(calls: list[dict[str, Any]]) -> dict[str, Any]:
+    """Recorded calls as OpenRPC pairings; those that ended in an error, which pairings cannot say, stand beside."""
+    pairings = [
+        {
+            "name": call["name"],
+            "params": [{"name": name, "value": value} for name, value in call["params"].items()],
+            **({"result": {"name": "result", "value": call["result"]}} if "result" in call else {}),
+        }
+        for call in calls
+        if "error" not in call
+    ]
+    failures = [call for call in calls if "error" in call]
+    return {**({"examples": pairings} if pairings else {}), **({"x-error-examples": failures} if failures else {})}
+
+
+def error_data_name(kind: str) -> str:
+    """The name of the schema of an error's data."""
+    return "".join(word.capitalize() for word in kind.split("_")) + "Data"
+
+
+def _error_schemas() -> dict[str, dict[str, Any]]:
+    """The data of every kind of error, and the choice among them by ``kind``."""
+    found = {}
+    for kind, known in KINDS.items():
+        own = {name: _DATA.get(name, _TEXT) for name in known.always}
+        found[error_data_name(kind)] = {
+            "type": "object",
+            "description": f"Data of an error {known.code}: {known.meaning}; other members may stand beside.",
+            "properties": {"kind": {"type": "string", "enum": [kind]}, "hint": _TEXT, **own},
+            "required": ["kind", *own],
+        }
+    choice = {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in found]}
+    return {"ErrorData": {"description": "Data of an error; `kind` tells which.", **choice}, **found}
 
 
 def _method(method: Method, schemas: "Schemas") -> dict[str, Any]:
@@ -92,7 +157,10 @@ def _method(method: Method, schemas: "Schemas") -> dict[str, Any]:
 def _outgoing(notification: Notification, schemas: "Schemas") -> dict[str, Any]:
     params = schemas.descriptors(notification.params, inward=False) if notification.params is not None else []
     entry = {**_entry(notification.name, notification.summary, params), "x-direction": "server-to-client"}
-    return {**entry, "x-request": True} if notification.request else entry
+    if not notification.request:
+        return entry
+    result = {"name": "result", "required": True, "schema": schemas.of(notification.result, inward=True)}
+    return {**entry, "result": result, "x-request": True}
 
 
 def _entry(name: str, text: str, params: list[dict[str, Any]]) -> dict[str, Any]:
@@ -174,8 +242,9 @@ class Schemas:
         properties: dict[str, Any] = {}
         required: list[str] = []
         either: list[dict[str, Any]] = []
+        docs = _documented(cls)
         for name, member, schema, is_required in self._properties(cls, inward):
-            doc = member.attribute.metadata.get("doc")
+            doc = member.attribute.metadata.get("doc", docs.get(member.attribute.name))
             properties[name] = {**schema, "description": doc} if doc and "$ref" not in schema else schema
             if is_required:
                 required.append(name)
@@ -204,6 +273,13 @@ class Schemas:
             if has_twin:
                 found.append((f"{member.name}_str", member, _text_twin(member.type), always))
         return found
+
+
+def _documented(cls: Any) -> dict[str, str]:
+    """What the ``Args`` of a class's docstring say of its members."""
+    _, _, text = inspect.cleandoc(cls.__doc__ or "").partition("\nArgs:\n")
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", text, re.MULTILINE)
+    return {name: " ".join(words.split()) for name, words in entries}
 
 
 def _scalar(tp: Any) -> dict[str, Any] | None:

@@ -172,6 +172,7 @@ class Notification:
     params: Any
     summary: str
     request: bool = False
+    result: Any = None
 
 
 @frozen(eq=False)
@@ -218,11 +219,11 @@ class Registry:
 
         return register
 
-    def sends(self, name: str, params: Any, summary: str, *, request: bool = False) -> None:
-        """Declare a notification (or, with ``request``, a request) that the server sends to its client."""
+    def sends(self, name: str, params: Any, summary: str, *, request: bool = False, result: Any = None) -> None:
+        """Declare a notification (or a ``request``, answered with ``result``) that the server sends to its client."""
         if name in self.outgoing:
             raise ValueError(f"{name} is declared twice")
-        self.outgoing[name] = Notification(name, params, summary, request)
+        self.outgoing[name] = Notification(name, params, summary, request, result)
 
 
 REGISTRY = Registry()

@@ -1,5 +1,6 @@
 """One closed table of kinds, used the same everywhere."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ CODES = {-32700, -32600, -32601, -32602, -32603, -32002, -32800, -32803, 400, 40
 
 
 def test_every_kind_has_a_code_of_the_contract_and_a_meaning() -> None:
-    for kind, (code, meaning) in KINDS.items():
+    for kind, (code, meaning, _) in KINDS.items():
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", kind)
         assert code in CODES
         assert meaning
@@ -28,6 +29,17 @@ def test_kinds_that_are_raised_are_in_the_table() -> None:
     }
     assert raised
     assert raised <= set(KINDS)
+
+
+def test_errors_carry_the_data_that_their_kind_promises() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or not call.args:
+                continue
+            kind = call.args[0].value if isinstance(call.args[0], ast.Constant) else None
+            if call.func.id in ("HephaesError", "LogError") and kind in KINDS:
+                given = {keyword.arg for keyword in call.keywords}
+                assert None in given or given >= set(KINDS[kind].always), f"{path.name}:{call.lineno}"
 
 
 def test_methods_name_kinds_of_the_table() -> None:
