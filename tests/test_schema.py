@@ -74,6 +74,12 @@ def test_no_member_is_left_undescribed() -> None:
         assert definition["description"], name
 
 
+def test_members_say_what_the_classes_say_of_them() -> None:
+    join = SCHEMA["$defs"]["Join"]["properties"]
+    assert join["staleness_ns"]["description"] == "Largest age of an earlier message."
+    assert "description" not in join["topic"]
+
+
 def test_the_command_prints_it() -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-m", "hephaes_rpc", "schema"], capture_output=True, text=True, check=True

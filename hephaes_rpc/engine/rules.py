@@ -405,17 +405,16 @@ def _named_topics(spec: ConversionSpec) -> Iterator[Issue]:
     """No part of a spec names a topic that its input leaves out."""
     for path, what, topic in _naming(spec):
         bare = topic.partition("@")[0] if path[0] == "mapping" else topic
-        if (why := _excluded(spec.input, bare)) is not None:
+        if bare.strip() and (why := excluded_by(spec.input, bare)) is not None:
             yield Issue(path, f"{what}: the topic {bare!r} {why}", "a topic that input lets pass", shown(topic))
 
 
-def _excluded(given: Input, topic: str) -> str | None:
-    if not topic.strip():
-        return None
-    for pattern in given.exclude_topics:
+def excluded_by(wanted: Input, topic: str) -> str | None:
+    """Why ``input`` leaves a topic out, as a sentence's end (``is left out by ...``), or None."""
+    for pattern in wanted.exclude_topics:
         if fnmatchcase(topic, pattern):
-            return f"is excluded by input.exclude_topics {pattern!r}"
-    if given.include_topics and not any(fnmatchcase(topic, pattern) for pattern in given.include_topics):
+            return f"is left out by input.exclude_topics {pattern!r}"
+    if wanted.include_topics and not any(fnmatchcase(topic, pattern) for pattern in wanted.include_topics):
         return "is not among input.include_topics"
     return None
 

@@ -14,21 +14,12 @@ from numpy.typing import NDArray
 
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.plan import Int64s, Named, distance
+from hephaes_rpc.engine.rules import excluded_by
 from hephaes_rpc.engine.spec import Input
 from hephaes_rpc.errors import SpecError
 
 Bools: TypeAlias = NDArray[np.bool_]
 N = TypeVar("N", bound=Named)
-
-
-def excluded_by(wanted: Input, topic: str) -> str | None:
-    """Why ``input`` leaves a topic out, as a sentence's end (``is left out by ...``), or None."""
-    for pattern in wanted.exclude_topics:
-        if fnmatchcase(topic, pattern):
-            return f"is left out by input.exclude_topics {pattern!r}"
-    if wanted.include_topics and not any(fnmatchcase(topic, pattern) for pattern in wanted.include_topics):
-        return "is not among input.include_topics"
-    return None
 
 
 def included(wanted: Input, streams: Iterable[N]) -> list[N]:
