@@ -12,8 +12,8 @@ Where only the content of a chunk shows that its index lied, ``messages`` raises
 start again.
 """
 
+from hephaes_rpc.engine.logs.base import LogReader, StaleIndexError
 from hephaes_rpc.engine.logs.opening import open_log
-from hephaes_rpc.engine.logs.reader import LogReader, StaleIndexError
 from hephaes_rpc.engine.logs.types import ChunkTable, CompressionUse, Connection, LogSummary, Stream, TimeIndex, Walk
 
 __all__ = [

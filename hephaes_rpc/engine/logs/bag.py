@@ -12,9 +12,10 @@ import numpy as np
 from attrs import frozen
 
 from hephaes_native import records
+from hephaes_rpc.engine.logs.base import Progress, message_type
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
-from hephaes_rpc.engine.logs.reader import FOREIGN, INVALID_OPCODE, TRUNCATED, LogReader, Progress, message_type
+from hephaes_rpc.engine.logs.reader import FOREIGN, INVALID_OPCODE, TRUNCATED, RecordReader
 from hephaes_rpc.engine.logs.sweep import Chunk
 from hephaes_rpc.engine.logs.types import Connection
 from hephaes_rpc.errors import LogError
@@ -65,7 +66,7 @@ class _ChunkInfo:
     counts: dict[int, int]
 
 
-class BagReader(LogReader):
+class BagReader(RecordReader):
     """One ROS1 bag."""
 
     storage_format: ClassVar = "bag"

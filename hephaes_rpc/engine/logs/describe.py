@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from attrs import frozen
 
-from hephaes_rpc.engine.logs.reader import LogReader
+from hephaes_rpc.engine.logs.base import LogReader
 from hephaes_rpc.engine.logs.types import Stream
 
 Modality: TypeAlias = Literal["image", "points", "scalar_series", "other"]

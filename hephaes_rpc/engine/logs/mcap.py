@@ -16,6 +16,7 @@ from mcap.opcode import Opcode
 from mcap.records import Channel, Header, McapRecord, Schema, Statistics
 
 from hephaes_native import records
+from hephaes_rpc.engine.logs.base import Progress, message_type
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.index import ChunkEntries
@@ -25,9 +26,7 @@ from hephaes_rpc.engine.logs.reader import (
     SHORT_RECORD,
     TIME_RANGE,
     TRUNCATED,
-    LogReader,
-    Progress,
-    message_type,
+    RecordReader,
 )
 from hephaes_rpc.engine.logs.sweep import Chunk
 from hephaes_rpc.engine.logs.types import IDL_ENCODINGS, Connection
@@ -83,7 +82,7 @@ class _Place(NamedTuple):
         return self.position + _RECORD.size + self.length
 
 
-class McapReader(LogReader):
+class McapReader(RecordReader):
     """One MCAP file."""
 
     storage_format: ClassVar = "mcap"

@@ -3,8 +3,8 @@
 from os import PathLike
 
 from hephaes_rpc.engine.logs import bag, mcap
+from hephaes_rpc.engine.logs.base import LogReader, Progress
 from hephaes_rpc.engine.logs.file import LogFile
-from hephaes_rpc.engine.logs.reader import LogReader, Progress
 from hephaes_rpc.errors import LogError
 
 OTHER_FORMATS = (

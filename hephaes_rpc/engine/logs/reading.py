@@ -8,7 +8,7 @@ counting starts again.  A message is known by 64 bits of hash, so memory is 8 by
 import numpy as np
 from attrs import frozen
 
-from hephaes_rpc.engine.logs.reader import LogReader, Progress
+from hephaes_rpc.engine.logs.base import LogReader, Progress
 from hephaes_rpc.errors import LogError
 
 

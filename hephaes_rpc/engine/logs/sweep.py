@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from hephaes_native.records import Entries
 from hephaes_rpc.engine.logs.index import ChunkEntries, impossible
+from hephaes_rpc.engine.logs.types import LostRange
 
 MAX_WARNINGS = 100
 
@@ -36,6 +37,7 @@ class Sweep:
     entries: list[ChunkEntries | None] = Factory(list)
     warnings: list[str] = Factory(list)
     gaps: list[str] = Factory(list)
+    lost: list[LostRange] = Factory(list)
     _open: bool = field(default=False, init=False)
     _pieces: list[ChunkEntries] = field(factory=list, init=False)
     _malformed: int = field(default=0, init=False)
@@ -49,6 +51,13 @@ class Sweep:
                 told.append(message)
             else:
                 told[-1] = f"further {'gaps' if told is self.gaps else 'warnings'} are left out"
+
+    def lose(self, start: int, end: int, reason: str) -> None:
+        """Note bytes that could not be read, beside the warning; a range that goes on is one."""
+        if self.lost and self.lost[-1].end == start and self.lost[-1].reason == reason:
+            start = self.lost.pop().start
+        if start < end and len(self.lost) < MAX_WARNINGS:
+            self.lost.append(LostRange("", start, end, reason))
 
     @property
     def lossy(self) -> bool:

@@ -1,6 +1,6 @@
 """What a log is made of, whatever its container: connections, streams, chunks, times."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Literal, TypeAlias
 
@@ -8,11 +8,13 @@ import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
+from hephaes_rpc.engine.bundled import bundled_definition
 from hephaes_rpc.engine.idl import parse_idl
 from hephaes_rpc.engine.msgdef import Definition, parse_definition
 from hephaes_rpc.errors import LogError
 
 IDL_ENCODINGS = frozenset(("ros2idl", "omgidl"))
+StorageFormat: TypeAlias = Literal["bag", "mcap", "db3"]
 Int64s: TypeAlias = NDArray[np.int64]
 Int32s: TypeAlias = NDArray[np.int32]
 
@@ -53,6 +55,7 @@ class Stream:
     Args:
         ros: Generation of the wire format and definition; meaningless where the encoding is not a ROS one.
         unsupported: Why the encoding cannot be decoded, else None.
+        sample: Gives payloads spread over the stream, for a stream without schema; may raise LogError.
     """
 
     topic: str
@@ -60,6 +63,7 @@ class Stream:
     connections: tuple[Connection, ...]
     ros: Literal[1, 2]
     unsupported: str | None = None
+    sample: Callable[[], Sequence[bytes]] | None = field(default=None, eq=False, repr=False)
 
     @property
     def wire(self) -> Literal["cdr", "ros1"]:
@@ -79,6 +83,8 @@ class Stream:
         connection = self.connections[0]
         if connection.schema_encoding in IDL_ENCODINGS:
             return parse_idl(self.type_name, connection.definition)
+        if self.sample is not None:
+            return bundled_definition(self.type_name, self.sample())
         return parse_definition(self.type_name, connection.definition, self.ros)
 
     @cached_property
@@ -128,6 +134,22 @@ class CompressionUse:
     raw_bytes: int
 
 
+@frozen
+class LostRange:
+    """Bytes of a file from which nothing could be read.
+
+    Args:
+        file: Name of the part where the log has several files, else empty.
+        start, end: File offsets, bytes; ``end`` is behind the last.
+        reason: What is wrong there.
+    """
+
+    file: str
+    start: int
+    end: int
+    reason: str
+
+
 @define
 class LogSummary:
     """A log as its index describes it; counts and times are those of the messages that can be read.
@@ -138,11 +160,13 @@ class LogSummary:
         compression: By compression name, as the chunks themselves say.
         outcome: ``part`` when messages are known or feared to be lost.
         gaps: Where they are lost; each is also one of the warnings.
+        lost_ranges: Which bytes could not be read; a gap that is no range of bytes is not among them.
+        files: Paths of the log's files in the order of the recording.
     """
 
     path: str
     size_bytes: int
-    storage_format: Literal["bag", "mcap"]
+    storage_format: StorageFormat
     ros_version: Literal["ROS1", "ROS2"]
     profile: str
     library: str
@@ -154,6 +178,18 @@ class LogSummary:
     outcome: Literal["whole", "part"]
     gaps: list[str]
     warnings: list[str]
+    lost_ranges: list[LostRange]
+    files: tuple[str, ...]
+
+    @property
+    def recovered(self) -> bool:
+        """Whether the messages are what could be recovered from a damaged log."""
+        return bool(self.gaps) and self.message_count > 0
+
+    @property
+    def reason(self) -> str | None:
+        """The first of the gaps, or None."""
+        return self.gaps[0] if self.gaps else None
 
 
 @frozen(eq=False)
