@@ -19,7 +19,7 @@ import attrs
 
 from hephaes_rpc import __version__
 from hephaes_rpc.errors import KINDS
-from hephaes_rpc.registry import REGISTRY, Lane, Method, Notification, Registry
+from hephaes_rpc.registry import BEFORE_INITIALIZE, REGISTRY, Lane, Method, Notification, Registry
 from hephaes_rpc.serde import SAFE_INTEGER, Member, members, union_args, union_tag, unstructure
 
 VERSION = "1.3.2"
@@ -146,6 +146,8 @@ def _method(method: Method, schemas: "Schemas") -> dict[str, Any]:
     kinds = dict.fromkeys((*(("invalid_params",) if params else ()), *_COMMON_ERRORS, *method.errors))
     if method.lane is Lane.FAST:
         kinds.pop("cancelled")
+    if method.name in BEFORE_INITIALIZE:
+        kinds.pop("not_initialized")
     return {
         **entry,
         "result": {"name": "result", "required": True, "schema": schemas.of(method.result, inward=False)},
@@ -164,7 +166,7 @@ def _outgoing(notification: Notification, schemas: "Schemas") -> dict[str, Any]:
 
 
 def _entry(name: str, text: str, params: list[dict[str, Any]]) -> dict[str, Any]:
-    summary, _, description = text.partition("\n")
+    summary, _, description = text.replace("``", "`").partition("\n")
     more = {"description": description.strip()} if description.strip() else {}
     tags = {"tags": [{"name": name.partition("/")[0]}]} if "/" in name and name[0] != "$" else {}
     return {"name": name, "summary": summary, **more, **tags, "paramStructure": "by-name", "params": params}

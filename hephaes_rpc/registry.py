@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
+BEFORE_INITIALIZE = frozenset(("initialize", "initialized", "health", "rpc.discover"))
+"""What is answered before ``initialize`` has been."""
+
 
 class Lane(Enum):
     """Where a handler runs, so that nobody waits behind another."""

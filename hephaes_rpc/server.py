@@ -23,7 +23,7 @@ from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.logsetup import Logs
 from hephaes_rpc.methods import register_all
 from hephaes_rpc.notify import Notifier
-from hephaes_rpc.registry import REGISTRY, AppState
+from hephaes_rpc.registry import BEFORE_INITIALIZE, REGISTRY, AppState
 from hephaes_rpc.stdio import Fault, FrameReader, FrameWriter, Message, Wire
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ class Server:
             return HephaesError("invalid_request", f"{name}: the sidecar is shutting down, only exit is left")
         if name == "initialize" and self._phase != "new":
             return HephaesError("invalid_request", "initialize has been sent already")
-        if self._phase != "ready" and name not in ("initialize", "initialized", "health", "rpc.discover"):
+        if self._phase != "ready" and name not in BEFORE_INITIALIZE:
             return HephaesError("not_initialized", f"{name}: initialize has not been answered yet")
         if name == "shutdown":
             self._phase = "down"  # now, not when its task begins: exit may be on its heels
