@@ -28,6 +28,12 @@ lint: $(VENV)/.installed-dev
 	PATH=$(BIN):$$PATH cython-lint --max-line-length 120 $(filter %.pyx %.pxd,$(NATIVE))
 	$(BIN)/lint-imports
 
+# What is recorded and generated: the examples, docs/openrpc.json, docs/protocol.md, the TypeScript client.
+docs: $(VENV)/.installed-test
+	$(BIN)/python -m tools.record_examples
+	$(BIN)/python -m tools.protocol_docs
+	$(BIN)/python clients/typescript/generate.py
+
 sanitize: $(VENV)/.installed-dev
 	$(BIN)/python tests/sanitize.py
 

@@ -1,18 +1,24 @@
 """The document says what the server takes and gives."""
 
+import json
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
+import jsonschema
 import pytest
 from attrs import field, frozen, validators
+from referencing import Registry as Documents
+from referencing.jsonschema import DRAFT7
 
 from hephaes_rpc.errors import KINDS
 from hephaes_rpc.methods import register_all
-from hephaes_rpc.openrpc import Schemas, document
+from hephaes_rpc.openrpc import Schemas, document, recorded
 from hephaes_rpc.registry import REGISTRY, Lane, Registry, RequestContext
 
 register_all()
 DOCUMENT = document()
+PUBLISHED = Path(__file__).parent / "data" / "openrpc"
 
 
 @frozen
@@ -70,7 +76,55 @@ def test_every_method_and_notification_is_in_it() -> None:
 
 def test_every_kind_of_error_is_in_it() -> None:
     errors = DOCUMENT["components"]["errors"]
-    assert {kind: error["code"] for kind, error in errors.items()} == {kind: known.code for kind, known in KINDS.items()}
+    assert {kind: error["code"] for kind, error in errors.items()} == {
+        kind: known.code for kind, known in KINDS.items()
+    }
+
+
+def test_it_is_valid_by_the_published_schema_of_openrpc() -> None:
+    published, drafts = (
+        json.loads((PUBLISHED / name).read_bytes()) for name in ("schema-1.3.json", "json-schema-draft-7.json")
+    )
+    resource = DRAFT7.create_resource(drafts)
+    known = Documents().with_resources((f"https://meta.json-schema.tools{end}", resource) for end in ("", "/"))
+    validator = jsonschema.Draft7Validator(published, registry=known)
+    assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(DOCUMENT)] == []
+    broken = {**DOCUMENT, "methods": [{"name": "a"}]}
+    assert not validator.is_valid(broken)
+
+
+def test_every_schema_is_of_draft_7() -> None:
+    described = [param["schema"] for method in DOCUMENT["methods"] for param in method["params"]]
+    described += [method["result"]["schema"] for method in DOCUMENT["methods"] if "result" in method]
+    for schema in (*described, *DOCUMENT["components"]["schemas"].values()):
+        jsonschema.Draft7Validator.check_schema(schema)
+
+
+def judge(schema: Any, value: Any, where: str) -> None:
+    """Hold a value against a schema of the document."""
+    validator = jsonschema.Draft7Validator({**schema, "components": DOCUMENT["components"]})
+    assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)] == [], where
+
+
+def test_recorded_calls_fit_their_schemas() -> None:
+    methods = {method["name"]: method for method in DOCUMENT["methods"]}
+    for name, calls in recorded().items():
+        method = methods[name]
+        params = {param["name"]: param for param in method["params"]}
+        for call in calls:
+            where = f"{name}, {call['name']}"
+            if "error" in call:
+                kind = call["error"]["data"]["kind"]
+                judge(DOCUMENT["x-error-data"], call["error"]["data"], where)
+                assert {"$ref": f"#/components/errors/{kind}"} in method["errors"], where
+                assert call["error"]["code"] == KINDS[kind].code
+                continue
+            assert call["params"].keys() <= params.keys(), where
+            assert {n for n, param in params.items() if param["required"]} <= call["params"].keys(), where
+            for param, value in call["params"].items():
+                judge(params[param]["schema"], value, f"{where}: {param}")
+            if "result" in call:
+                judge(method["result"]["schema"], call["result"], where)
 
 
 def test_every_reference_leads_somewhere_and_every_schema_is_used() -> None:
