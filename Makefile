@@ -45,9 +45,10 @@ bench: $(VENV)/.installed-test
 	benchmarks/setup.sh
 	$(BIN)/python benchmarks/run.py --rounds $(ROUNDS) $(GROUPS)
 
-# Both engines on the same logs and specs, value by value; CASES="spec" compares those that have this in their name.
+# The reference engine and this one on the same logs and specs, value by value.  CASES="robot.bag parquet" compares those
+# that have these words in their name; WRITE=1 brings docs/reference-differences.md up to date.
 compare: $(VENV)/.installed-test
-	$(BIN)/python -m tests.compare $(CASES)
+	$(BIN)/python -m tests.compare $(CASES) $(if $(WRITE),--write)
 
 clean:
 	rm -rf build dist $(VENV) hephaes_rpc.egg-info demo-out

@@ -23,8 +23,8 @@ def convert(log: Path, out: Path, fmt: str, mode: str, *options: str) -> list[st
     """A conversion.
 
     Args:
-        mode: ``none`` (one wide table), ``topics`` (a file per topic), ``downsample``, ``interpolate``, or a spec of the
-            shared benchmark, ``trigger`` or ``resample``.
+        mode: ``none`` (one wide table), ``topics`` (a file per topic), ``downsample``, ``interpolate``, or a spec of
+            the shared benchmark, ``trigger`` or ``resample``.
     """
     argv = [PROGRAM, "convert", str(log), "-o", str(out), *options]
     if mode in SPEC_MODES:

@@ -83,7 +83,7 @@ def measure(argv: Sequence[str]) -> Row:
     if process.returncode:
         run["error"] = (errors.read_text(errors="replace").strip().splitlines() or ["no message"])[-1][-300:]
     for line in printed.read_text(errors="replace").splitlines():
-        if line.startswith("{"):
+        if line.startswith("{") and line.endswith("}"):
             run |= json.loads(line)
     return run
 

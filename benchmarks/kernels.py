@@ -1,4 +1,4 @@
-"""The native parts alone:  kernels.py decode LOG | crc | tfrecord OUT [--rows N].  Prints one JSON line of medians of CPU time.
+"""The native parts alone:  kernels.py decode LOG | crc | tfrecord OUT [--rows N].  Prints medians of CPU time as JSON.
 
 decode    every message of a log, chunks already decompressed, by one decoder per stream; ns per message and by topic
 crc       CRC-32C of 64 MiB, GB/s, through the compiled function

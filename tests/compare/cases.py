@@ -1,0 +1,79 @@
+"""What is run through both engines."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from rosbags.highlevel import AnyReaderError
+
+from hephaes_rpc.engine.logs import open_log
+from hephaes_rpc.engine.plan import auto_mapping
+from hephaes_rpc.errors import LogError
+from tests.compare import logs
+from tests.compare.datasets import topics_of
+
+DATA = Path(__file__).parents[1] / "data"
+MAX_BYTES = 120_000
+RATES = {"downsample": 10.0, "interpolate": 13.0}
+
+
+@frozen
+class Case:
+    """A log and what is made of it: rows of a mapping, perhaps resampled."""
+
+    name: str
+    log: Path
+    format: str
+    mapping: dict[str, list[str]]
+    resample: dict[str, Any] | None = None
+
+    @property
+    def interpolated(self) -> bool:
+        """Whether rows lie between messages."""
+        return self.resample is not None and self.resample["method"] == "interpolate"
+
+    def task(self, out: Path) -> dict[str, Any]:
+        """For ``reference.py``."""
+        mapping = {"mapping": self.mapping, "resample": self.resample}
+        return {"log": str(self.log), "out": str(out), "format": self.format, **mapping}
+
+
+def made_logs(folder: Path) -> list[Path]:
+    """The robot of ``logs`` in both containers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [logs.write_bag(folder / "robot.bag"), logs.write_mcap(folder / "robot.mcap")]
+
+
+def real_logs(shared: Path) -> list[Path]:
+    """Small logs of the project and, where it is there, of the corpus; equal files once."""
+    found = [*sorted(DATA.glob("*.*")), *sorted((shared / "corpus").rglob("*.*"))]
+    chosen: dict[bytes, Path] = {}
+    for path in found:
+        if path.suffix in (".bag", ".mcap") and path.is_file() and path.stat().st_size <= MAX_BYTES:
+            chosen.setdefault(path.read_bytes(), path)
+    return list(chosen.values())
+
+
+def mapping_cases(log: Path, name: str) -> Iterator[Case]:
+    """Every mode of a mapping in both formats; none where no topic can be decoded."""
+    mapping = _mapping(log)
+    for fmt in ("parquet", "tfrecord") if mapping else ():
+        for mode in ("none", "downsample", "interpolate"):
+            resample = None if mode == "none" else {"freq_hz": RATES[mode], "method": mode}
+            yield Case(f"{name} {fmt} {mode}", log, fmt, mapping, resample)
+
+
+def _mapping(log: Path) -> dict[str, list[str]]:
+    """A field for every topic that has one type and that rosbags, by which the reference reads, can decode."""
+    try:
+        with open_log(log) as reader:
+            streams = [stream for stream in reader.summary.streams if stream.undecodable is None]
+    except LogError:
+        return {}
+    topics = [stream.topic for stream in streams]
+    try:
+        chosen = topics_of(log).keys() & set(topics)
+    except AnyReaderError:
+        chosen = set(topics)  # the reference will say what it says
+    return auto_mapping([stream for stream in streams if stream.topic in chosen and topics.count(stream.topic) == 1])
