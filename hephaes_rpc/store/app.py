@@ -187,7 +187,7 @@ class AppStore:
             try:
                 if folder.is_dir():
                     folder.rename(doomed)
-                with self._db.write() as session:
+                with self._db.write("workspaces") as session:
                     session.run("DELETE FROM workspaces WHERE id = ?", (entry.id,))
                 if doomed.is_dir():
                     shutil.rmtree(doomed)
@@ -302,7 +302,7 @@ class AppStore:
                 known[0] if known else f"ws_{uuid.uuid4().hex}", name or root.name or str(root), root
             )
         try:
-            with self._db.write() as session:
+            with self._db.write("workspaces") as session:
                 workspace_id = _register(session, opened.id if opened else "", root, name)
         except BaseException:
             if opened is not None:
@@ -316,7 +316,7 @@ class AppStore:
 
     def _activate(self, workspace_id: str) -> None:
         now = now_us()
-        with self._db.write() as session:
+        with self._db.write("workspaces") as session:
             session.run(
                 "UPDATE workspaces SET last_opened_at = ?, updated_at = ? WHERE id = ?", (now, now, workspace_id)
             )

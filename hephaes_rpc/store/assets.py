@@ -2,12 +2,12 @@
 
 # ruff: noqa: S608  (SQL is put together from constants of this package; values are bound)
 
-from collections.abc import Iterable
-from datetime import datetime
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
-from attrs import frozen
 
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import (
@@ -16,9 +16,9 @@ from hephaes_rpc.model import (
     AssetListItem,
     AssetMetadata,
     Episode,
-    IndexingStatus,
     TopicSummary,
 )
+from hephaes_rpc.store.assetsearch import NUMBER, ROOT_MARK, AssetFilters, AssetSearch
 from hephaes_rpc.store.conversions import conversions_of_asset
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.jobs import jobs_of_asset
@@ -29,25 +29,22 @@ from hephaes_rpc.store.values import (
     folded,
     from_json,
     new_id,
-    normalized,
     now_us,
     ns_to_time,
     to_json,
     to_time,
-    to_us,
 )
 
 RELATED = 10
-ROOT_MARK = "\x01"
-"""Stands for the root in ``search_text``, so that the text stays right when the workspace moves."""
 
 _COLUMNS = (
-    "a.id, a.file_path, a.file_name, a.file_type, a.file_size, a.registered_at, a.indexing_status, a.last_indexed_at"
+    "a.id, a.file_path, a.file_name, a.file_type, a.file_size, a.registered_at, a.indexing_status, a.last_indexed_at,"
+    " (SELECT b.id FROM assets b WHERE b.fingerprint = a.fingerprint AND b.registered_at < a.registered_at"
+    " ORDER BY b.registered_at LIMIT 1)"
 )
-_RETURNING = _COLUMNS.replace("a.", "")
 _METADATA = (
-    "duration, start_ns, end_ns, message_count, topic_count, sensor_types, topics, default_episode, raw_metadata,"
-    " indexing_error"
+    "a.duration, a.start_ns, m.end_ns, m.message_count, m.topic_count, m.sensor_types, m.topics, m.default_episode,"
+    " m.raw_metadata, m.indexing_error"
 )
 
 LISTING = Listing(
@@ -56,38 +53,16 @@ LISTING = Listing(
     source="assets a",
     id="a.id",
     sorts={
-        "registered_time": ("a.registered_at",),
+        "registered_time": (NUMBER,),
         "last_indexed_time": ("a.index_order",),
         "file_name": ("a.file_name",),
         "file_size": ("a.file_size",),
     },
     default="-registered_time",
+    number=NUMBER,
 )
 
-
-@frozen(kw_only=True)
-class AssetFilters:
-    """Which assets; all conditions must hold, bounds are inclusive.
-
-    Args:
-        search: Part of name, type or path, whatever the case.
-        tag: Id or name of a tag; an unknown one finds nothing.
-        type: File type, whatever the case.
-        min_duration: Seconds; assets without a known duration are left out, likewise for the start.
-    """
-
-    search: str | None = None
-    tag: str | None = None
-    type: str | None = None
-    status: IndexingStatus | None = None
-    min_duration: float | None = None
-    max_duration: float | None = None
-    start_after: datetime | None = None
-    start_before: datetime | None = None
-    min_size_bytes: int | None = None
-    max_size_bytes: int | None = None
-    registered_after: datetime | None = None
-    registered_before: datetime | None = None
+Fingerprint = Callable[[Path], str | None]
 
 
 class Assets:
@@ -97,45 +72,80 @@ class Assets:
         self._db = db
         self._places = places
 
-    def register(self, path: Path, size_bytes: int, mtime_ns: int) -> Asset:
+    def register(self, path: Path, size_bytes: int, mtime_ns: int, fingerprint: Fingerprint = lambda _: None) -> Asset:
         """A new pending asset; raises ``asset_already_registered``."""
-        (asset,) = self.register_many([(path, size_bytes, mtime_ns)])
+        (asset,) = self.register_many([(path, size_bytes, mtime_ns)], fingerprint)
         if isinstance(asset, HephaesError):
             raise asset
         return asset
 
-    def register_many(self, files: Iterable[tuple[Path, int, int]]) -> list[Asset | HephaesError]:
-        """Register (path, size in bytes, mtime in ns) each, in one transaction; a refusal is returned in its place."""
-        now = now_us()
-        with self._db.write() as session:
-            return [self._register(session, path, size_bytes, mtime_ns, now) for path, size_bytes, mtime_ns in files]
+    def register_many(
+        self, files: Iterable[tuple[Path, int, int]], fingerprint: Fingerprint = lambda _: None
+    ) -> list[Asset | HephaesError]:
+        """Register (path, size in bytes, mtime in ns) each, in one transaction; a refusal is returned in its place.
 
-    def _register(self, session: Session, path: Path, size_bytes: int, mtime_ns: int, now: int) -> Asset | HephaesError:
+        An asset whose file is gone and has the size and the fingerprint of a new one is found again: it keeps its id
+        and all that is known of it.  A registered file that has changed is to be indexed again.
+        """
+        files = list(files)
+        fingerprints = self._fingerprints(files, fingerprint)
+        with self._db.write("assets") as session:
+            return [self._register(session, *file, known) for file, known in zip(files, fingerprints, strict=True)]
+
+    def _fingerprints(self, files: Sequence[tuple[Path, int, int]], fingerprint: Fingerprint) -> list[str | None]:
+        """The fingerprints of new files that have the size of a file that has been indexed."""
+        with self._db.read() as session:
+            sizes = session.all(
+                "SELECT DISTINCT file_size FROM assets INDEXED BY assets_by_size"
+                " WHERE file_size IN (SELECT value FROM json_each(?)) AND fingerprint IS NOT NULL",
+                (to_json([size for _, size, _ in files]),),
+            )
+        known = {size for (size,) in sizes}
+        return [fingerprint(path) if size in known else None for path, size, _ in files]
+
+    def _register(
+        self, session: Session, path: Path, size_bytes: int, mtime_ns: int, fingerprint: str | None
+    ) -> Asset | HephaesError:
         try:
             stored = self._places.stored(path)
         except HephaesError as error:
             return error
-        file_type = path.suffix.removeprefix(".").lower()
-        marked = stored if Path(stored).is_absolute() else ROOT_MARK + stored
-        row = session.one(
-            "INSERT INTO assets (id, file_path, file_name, file_type, file_size, mtime_ns, registered_at, search_text)"
-            f" VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (file_path) DO NOTHING RETURNING {_RETURNING}",
-            (
-                new_id(),
-                stored,
-                path.name,
-                file_type,
-                size_bytes,
-                mtime_ns,
-                now,
-                folded(f"{path.name} {file_type} {marked}"),
-            ),
+        known = session.value("SELECT id FROM assets WHERE file_path = ?", (stored,))
+        if known is not None:
+            return _already_registered(path, known, self._note_change(session, known, size_bytes, mtime_ns))
+        moved = fingerprint and self._moved(session, fingerprint)
+        names = (stored, path.name, _file_type(path), _search_text(path, stored))
+        if moved:
+            session.run(
+                "UPDATE assets SET file_path = ?, file_name = ?, file_type = ?, search_text = ?, mtime_ns = ? WHERE id = ?",
+                (*names, mtime_ns, moved),
+            )
+            return self._get(session, moved)
+        asset_id = new_id()
+        session.run(
+            "INSERT INTO assets (file_path, file_name, file_type, search_text, id, file_size, mtime_ns, fingerprint,"
+            " registered_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?,"
+            " max(?, coalesce((SELECT max(registered_at) + 1 FROM assets), 0)))",
+            (*names, asset_id, size_bytes, mtime_ns, fingerprint, now_us()),
         )
-        if row is not None:
-            return self._asset(row)
-        asset_id = session.value("SELECT id FROM assets WHERE file_path = ?", (stored,))
-        message = f"{path} is already registered in this workspace"
-        return HephaesError("asset_already_registered", message, asset_id=asset_id, file_path=str(path))
+        return self._get(session, asset_id)
+
+    def _moved(self, session: Session, fingerprint: str) -> str | None:
+        """The asset with that fingerprint whose file is gone, if there is just one."""
+        rows = session.all("SELECT id, file_path FROM assets WHERE fingerprint = ?", (fingerprint,))
+        gone = [asset_id for asset_id, path in rows if not os.path.lexists(self._places.absolute(path))]
+        return gone[0] if len(gone) == 1 else None
+
+    def _note_change(self, session: Session, asset_id: str, size_bytes: int, mtime_ns: int) -> bool:
+        """Whether a file is another than when it was registered or indexed; it is pending then."""
+        return bool(
+            session.run(
+                "UPDATE assets SET file_size = ?1, mtime_ns = ?2, is_stale = last_indexed_at IS NOT NULL,"
+                " indexing_status = iif(indexing_status = 'indexing', 'indexing', 'pending')"
+                " WHERE id = ?3 AND (file_size <> ?1 OR mtime_ns <> ?2)",
+                (size_bytes, mtime_ns, asset_id),
+            )
+        )
 
     def get(self, asset_id: str) -> Asset:
         """One asset; raises ``asset_not_found``."""
@@ -164,65 +174,46 @@ class Assets:
         with self._db.read() as session:
             return _metadata(session, asset_id)
 
-    def _where(self, filters: AssetFilters) -> Where:
-        where = Where()
-        if filters.search:
-            where.add("instr(replace(a.search_text, char(1), :root), ?)", folded(filters.search))
-            where.bindings["root"] = folded(self._places.prefix)
-        if filters.tag is not None:
-            where.add(
-                "a.id IN (SELECT x.asset_id FROM asset_tags x JOIN tags t ON t.id = x.tag_id"
-                " WHERE t.id = lower(trim(?)) UNION"
-                " SELECT x.asset_id FROM asset_tags x JOIN tags t ON t.id = x.tag_id WHERE t.normalized_name = :tag)",
-                filters.tag,
-            )
-            where.bindings["tag"] = normalized(filters.tag)
-        where.add("a.file_type = lower(?)", filters.type)
-        where.add("a.indexing_status = ?", filters.status)
-        in_metadata = "a.id IN (SELECT asset_id FROM asset_metadata WHERE {})"
-        where.add(in_metadata.format("duration >= ?"), filters.min_duration)
-        where.add(in_metadata.format("duration <= ?"), filters.max_duration)
-        where.add(in_metadata.format("start_ns >= ?"), _ns(filters.start_after))
-        where.add(in_metadata.format("start_ns < ? + 1000"), _ns(filters.start_before))
-        where.add("a.file_size >= ?", filters.min_size_bytes)
-        where.add("a.file_size <= ?", filters.max_size_bytes)
-        where.add("a.registered_at >= ?", _us(filters.registered_after))
-        where.add("a.registered_at <= ?", _us(filters.registered_before))
-        return where
-
     def to_index(self) -> list[Asset]:
         """Pending, failed and never indexed assets, the oldest registration first."""
         with self._db.read() as session:
             rows = session.all(
                 f"SELECT {_COLUMNS} FROM assets a"
                 " WHERE indexing_status IN ('pending', 'failed') OR last_indexed_at IS NULL"
-                " ORDER BY registered_at, id"
+                " ORDER BY registered_at"
             )
         return [self._asset(row) for row in rows]
 
     def mark_indexing(self, asset_id: str) -> Asset:
         """Indexing has begun; raises ``asset_not_found``."""
-        with self._db.write() as session:
+        with self._db.write("assets") as session:
             return self._update(session, asset_id, "indexing_status = 'indexing'", ())
 
-    def save_metadata(self, asset_id: str, metadata: AssetMetadata, file_size: int, mtime_ns: int) -> Asset:
-        """Indexing has succeeded on a file of that size and mtime; raises ``asset_not_found``."""
+    def save_metadata(
+        self,
+        asset_id: str,
+        metadata: AssetMetadata,
+        file_size: int,
+        mtime_ns: int,
+        fingerprint: str | None = None,
+    ) -> Asset:
+        """Indexing has succeeded on a file of that size, mtime and fingerprint; raises ``asset_not_found``."""
         now = now_us()
-        with self._db.write() as session:
+        with self._db.write("assets") as session:
             asset = self._update(
                 session,
                 asset_id,
-                "indexing_status = 'indexed', last_indexed_at = ?, file_size = ?, mtime_ns = ?",
-                (now, file_size, mtime_ns),
+                "indexing_status = 'indexed', is_stale = 0, last_indexed_at = ?, file_size = ?, mtime_ns = ?,"
+                " fingerprint = ?, duration = ?, start_ns = ?",
+                (now, file_size, mtime_ns, fingerprint, metadata.duration, metadata.start_ns),
             )
+            found = ("end_ns", "message_count", "topic_count", "sensor_types", "topics", "default_episode", "raw_metadata")
             session.run(
-                f"INSERT OR REPLACE INTO asset_metadata (asset_id, {_METADATA}, created_at, updated_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL,"
-                " coalesce((SELECT created_at FROM asset_metadata WHERE asset_id = ?), ?), ?)",
+                f"INSERT INTO asset_metadata (asset_id, {', '.join(found)}, created_at, updated_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (asset_id) DO UPDATE SET indexing_error = NULL,"
+                f" updated_at = excluded.updated_at, {', '.join(f'{name} = excluded.{name}' for name in found)}",
                 (
                     asset_id,
-                    metadata.duration,
-                    metadata.start_ns,
                     metadata.end_ns,
                     metadata.message_count,
                     metadata.topic_count,
@@ -230,7 +221,6 @@ class Assets:
                     to_json(metadata.topics),
                     to_json(metadata.default_episode),
                     to_json(metadata.raw_metadata),
-                    asset_id,
                     now,
                     now,
                 ),
@@ -240,7 +230,7 @@ class Assets:
     def save_failure(self, asset_id: str, message: str) -> Asset:
         """Indexing has failed; what an earlier one found is kept; raises ``asset_not_found``."""
         now = now_us()
-        with self._db.write() as session:
+        with self._db.write("assets") as session:
             asset = self._update(session, asset_id, "indexing_status = 'failed'", ())
             session.run(
                 "INSERT INTO asset_metadata (asset_id, indexing_error, created_at, updated_at) VALUES (?, ?, ?, ?)"
@@ -252,13 +242,13 @@ class Assets:
 
     def restore_status(self, asset_id: str) -> Asset | None:
         """Indexing has stopped without a result: indexed again if it ever was, else pending; None if it was not on."""
-        with self._db.write() as session:
-            row = session.one(
-                "UPDATE assets SET indexing_status = iif(last_indexed_at IS NULL, 'pending', 'indexed')"
-                f" WHERE id = ? AND indexing_status = 'indexing' RETURNING {_RETURNING}",
+        with self._db.write("assets") as session:
+            restored = session.run(
+                "UPDATE assets SET indexing_status = iif(last_indexed_at IS NULL OR is_stale, 'pending', 'indexed')"
+                " WHERE id = ? AND indexing_status = 'indexing'",
                 (asset_id,),
             )
-        return self._asset(row) if row else None
+            return self._get(session, asset_id) if restored else None
 
     def _get(self, session: Session, asset_id: str) -> Asset:
         row = session.one(f"SELECT {_COLUMNS} FROM assets a WHERE id = ?", (asset_id,))
@@ -266,17 +256,12 @@ class Assets:
             raise asset_not_found(asset_id)
         return self._asset(row)
 
-    def _update(self, session: Session, asset_id: str, assignments: str, values: tuple[int, ...]) -> Asset:
-        row = session.one(
-            f"UPDATE assets SET {assignments} WHERE id = ? RETURNING {_RETURNING}",
-            (*values, asset_id),
-        )
-        if row is None:
-            raise asset_not_found(asset_id)
-        return self._asset(row)
+    def _update(self, session: Session, asset_id: str, assignments: str, values: tuple[Any, ...]) -> Asset:
+        session.run(f"UPDATE assets SET {assignments} WHERE id = ?", (*values, asset_id))
+        return self._get(session, asset_id)
 
     def _asset(self, row: Row) -> Asset:
-        asset_id, path, name, file_type, size, registered_at, status, indexed_at = row
+        asset_id, path, name, file_type, size, registered_at, status, indexed_at, original = row
         return Asset(
             id=asset_id,
             file_path=self._places.absolute(path),
@@ -286,6 +271,7 @@ class Assets:
             registered_time=to_time(registered_at),
             indexing_status=status,
             last_indexed_time=to_time(indexed_at),
+            duplicate_of=original,
         )
 
     def list(
@@ -304,8 +290,19 @@ class Assets:
                 assets = [self._asset(row) for row in rows]
                 return [AssetListItem(**attrs.asdict(asset, recurse=False), tags=tags[asset.id]) for asset in assets]
 
-            where = self._where(filters)
-            return LISTING.page(session, filters, where, items, limit=limit, cursor=cursor, sort=sort)
+            search = AssetSearch(filters, self._places.prefix)
+            where = Where()
+            where.bindings = search.bindings
+            return LISTING.page(
+                session,
+                filters,
+                where,
+                items,
+                limit=limit,
+                cursor=cursor,
+                sort=sort,
+                route=lambda order: search.route(session, order),
+            )
 
 
 def asset_not_found(asset_id: str) -> HephaesError:
@@ -314,7 +311,9 @@ def asset_not_found(asset_id: str) -> HephaesError:
 
 
 def _metadata(session: Session, asset_id: str) -> AssetMetadata | None:
-    row = session.one(f"SELECT {_METADATA} FROM asset_metadata WHERE asset_id = ?", (asset_id,))
+    row = session.one(
+        f"SELECT {_METADATA} FROM asset_metadata m JOIN assets a ON a.id = m.asset_id WHERE m.asset_id = ?", (asset_id,)
+    )
     if row is None:
         return None
     duration, start_ns, end_ns, messages, n_topics, sensors, topics, episode, raw, error = row
@@ -334,9 +333,20 @@ def _metadata(session: Session, asset_id: str) -> AssetMetadata | None:
     )
 
 
-def _us(when: datetime | None) -> int | None:
-    return None if when is None else to_us(when)
+def _already_registered(path: Path, asset_id: str, has_changed: bool) -> HephaesError:
+    message = f"{path} is already registered in this workspace"
+    if has_changed:
+        message += "; it has changed and is to be indexed again"
+    return HephaesError("asset_already_registered", message, asset_id=asset_id, file_path=str(path))
 
 
-def _ns(when: datetime | None) -> int | None:
-    return None if when is None else max(-(2**63), min(2**63 - 1001, to_us(when) * 1000))
+def _file_type(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower()
+
+
+def _search_text(path: Path, stored: str) -> str:
+    marked = stored if Path(stored).is_absolute() else ROOT_MARK + stored
+    return folded(f"{path.name} {_file_type(path)} {marked}")
+
+
+__all__ = ["LISTING", "AssetFilters", "Assets", "asset_not_found"]

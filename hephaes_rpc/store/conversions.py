@@ -78,7 +78,7 @@ class Conversions:
             job_config: ``config_json`` of the job; without it ``config`` and the output path.
         """
         conversion_id, now = conversion_id or new_id(), now_us()
-        with self._db.write() as session:
+        with self._db.write("jobs") as session:
             job_id = insert_job(
                 session,
                 self._places,
@@ -126,7 +126,7 @@ class Conversions:
 
     def move_to_job(self, conversion_id: str, new_job_id: str) -> ConversionDetail:
         """A retry: the conversion goes on under another job; raises ``conversion_not_found``."""
-        with self._db.write() as session:
+        with self._db.write("jobs") as session:
             moved = session.run(
                 "UPDATE conversions SET job_id = ?, updated_at = ? WHERE id = ?", (new_job_id, now_us(), conversion_id)
             )

@@ -15,6 +15,7 @@ import shutil
 import threading
 import uuid
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -34,6 +35,7 @@ BUSY_TIMEOUT_MS = 5000
 CLOSE_WAIT_S = 1.0
 NEARLY_FULL_BYTES = 1 << 16
 CHECK_AT_ONCE_BYTES = 1 << 24
+_COUNT = "INSERT INTO revisions (noun, n) VALUES (?, 1) ON CONFLICT (noun) DO UPDATE SET n = n + 1"
 
 
 class Session:
@@ -93,6 +95,8 @@ class Database:
         self._idle = threading.Condition()
         self._in_use = 0
         self._closed = False
+        self._committing = threading.Lock()
+        self._own: Counter[str] = Counter()
         with self._translating():
             self._admit(tuple(migrations), application_id)
 
@@ -122,10 +126,25 @@ class Database:
             yield session
 
     @contextlib.contextmanager
-    def write(self, *, durable: bool = False) -> Iterator[Session]:
-        """A transaction that is whole or absent; ``durable``: on the disk, even if the power fails, once it is left."""
-        with self._transaction("BEGIN IMMEDIATE", durable=durable) as session:
+    def write(self, *nouns: str, durable: bool = False) -> Iterator[Session]:
+        """A transaction that is whole or absent.
+
+        Args:
+            nouns: What it may change, told to other processes (see ``others``).
+            durable: It is on the disk, even if the power fails, once it is left.
+        """
+        with self._transaction("BEGIN IMMEDIATE", nouns, durable=durable) as session:
             yield session
+
+    def data_version(self) -> int:
+        """A number that changes whenever something is committed; comparable within one thread."""
+        with self._transaction("BEGIN") as session:
+            return int(session.value("PRAGMA data_version"))
+
+    def others(self) -> dict[str, int]:
+        """How often other processes have changed each noun; only growth means anything."""
+        with self._committing, self.read() as session:
+            return {noun: n - self._own[noun] for noun, n in session.all("SELECT noun, n FROM revisions")}
 
     def close(self) -> None:
         """Finish what runs, move the log into the database, close every connection."""
@@ -144,7 +163,7 @@ class Database:
                 connection.close()
 
     @contextlib.contextmanager
-    def _transaction(self, begin: str, *, durable: bool = False) -> Iterator[Session]:
+    def _transaction(self, begin: str, nouns: Sequence[str] = (), *, durable: bool = False) -> Iterator[Session]:
         with self._idle:
             if self._closed:
                 raise HephaesError("io_error", f"the database {self.path} has been closed")
@@ -158,8 +177,9 @@ class Database:
                     _drain(connection, "PRAGMA synchronous = FULL")
                 try:
                     _drain(connection, begin)
+                    changed_before = connection.total_changes()
                     yield Session(connection)
-                    _drain(connection, "COMMIT")
+                    self._commit(connection, nouns if connection.total_changes() != changed_before else ())
                 finally:
                     if connection.in_transaction:
                         _drain(connection, "ROLLBACK")
@@ -169,6 +189,17 @@ class Database:
             with self._idle:
                 self._in_use -= 1
                 self._idle.notify_all()
+
+    def _commit(self, connection: apsw.Connection, nouns: Sequence[str]) -> None:
+        """Commit; what is counted as our own is what has been committed, and nothing else, whenever it is looked at."""
+        if not nouns:
+            _drain(connection, "COMMIT")
+            return
+        with self._committing:
+            for noun in nouns:
+                connection.execute(_COUNT, (noun,)).fetchall()
+            _drain(connection, "COMMIT")
+            self._own.update(nouns)
 
     def _connection(self) -> apsw.Connection:
         connection: apsw.Connection | None = getattr(self._local, "connection", None)
@@ -323,8 +354,11 @@ def _migrate(connection: apsw.Connection, migrations: tuple[str, ...], applicati
 
 
 def _structure(connection: apsw.Connection) -> list[Row]:
-    """Everything a schema declares; what SQLite adds by itself is left out."""
-    sql = r"SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\'"
+    """Everything a schema declares; what SQLite and its extensions add by themselves is left out."""
+    sql = (
+        r"SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\'"
+        " AND NOT (type = 'table' AND name IN (SELECT name FROM pragma_table_list WHERE type = 'shadow'))"
+    )
     return sorted(connection.execute(sql).fetchall())
 
 

@@ -70,7 +70,7 @@ class Jobs:
 
         A retry of a conversion's job takes the conversion over.
         """
-        with self._db.write() as session:
+        with self._db.write("jobs") as session:
             conversion_id = session.value("SELECT id FROM conversions WHERE job_id = ?", (retry_of,))
             job_id = insert_job(
                 session,
@@ -122,7 +122,7 @@ class Jobs:
 
     def _claim(self, condition: str, values: tuple[str, ...], owner: str) -> Job | None:
         now = now_us()
-        with self._db.write() as session:
+        with self._db.write("jobs") as session:
             row = session.one(
                 "UPDATE jobs SET status = 'running', attempt = attempt + 1, owner = ?, worker_pid = NULL,"
                 " heartbeat_at = ?, started_at = coalesce(started_at, ?), updated_at = ?, progress = NULL,"
@@ -183,7 +183,7 @@ class Jobs:
             raise ValueError("a job starts by claim()")
         now = now_us()
         final = to in ("succeeded", "failed", "cancelled")
-        with self._db.write() as session:
+        with self._db.write("jobs") as session:
             row = session.one(
                 "UPDATE jobs SET status = :to, error = :error, signal = :signal,"
                 " progress = coalesce(:progress, progress), updated_at = :now, finished_at = iif(:final, :now, NULL),"
@@ -213,7 +213,7 @@ class Jobs:
 
     def save_progress(self, job_id: str, progress: Progress) -> None:
         """How far a job at work is; nothing when it is no longer at work."""
-        with self._db.write() as session:
+        with self._db.write("progress") as session:
             session.run(
                 "UPDATE jobs SET progress = ? WHERE id = ? AND status IN ('running', 'cancelling')",
                 (to_json(progress), job_id),

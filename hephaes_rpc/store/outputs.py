@@ -95,7 +95,7 @@ class Outputs:
         files = list(files)
         contents = _manifests([file["path"] for file in files], manifests or {})
         now = now_us()
-        with self._db.write(durable=True) as session:
+        with self._db.write("outputs", durable=True) as session:
             folder = session.value("SELECT output_path FROM conversions WHERE id = ?", (conversion_id,))
             if folder is None:
                 message = f"no conversion has the id {conversion_id}"
@@ -183,7 +183,7 @@ class Outputs:
             return []
         now = now_us()
         changed = []
-        with self._db.write() as session:
+        with self._db.write("outputs") as session:
             for size_bytes, availability, output_id, *seen in changes:
                 if session.run(
                     "UPDATE outputs SET size_bytes = ?, availability_status = ?, updated_at = ?"

@@ -4,7 +4,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from attrs import field, frozen
@@ -52,6 +52,33 @@ class Where:
             self.bindings[name] = value
 
 
+FEW = 5000
+"""Rows that may be looked at one by one; the condition that so few rows meet leads the search for a page."""
+
+
+@frozen
+class Way:
+    """One way to the rows of a list.
+
+    Args:
+        source: What follows FROM.
+        conditions: What must hold, beside the conditions of the list that ``source`` does not imply.
+        number: What stands for the column ``Listing.number`` in orders and cursors.
+    """
+
+    source: str
+    conditions: tuple[str, ...]
+    number: str
+
+
+@frozen
+class Route:
+    """The ways to a page and to the total, chosen by what the filters find."""
+
+    page: Way
+    total: Way
+
+
 @frozen
 class Listing:
     """A list that can be paged.
@@ -63,6 +90,7 @@ class Listing:
         id: Column that breaks ties.
         sorts: Field on the wire -> SQL keys; none is ever null, all run in the same direction.
         default: The sort when none is asked for.
+        number: A unique column; a sort by it needs no tie-break.
     """
 
     name: str
@@ -71,6 +99,7 @@ class Listing:
     id: str
     sorts: Mapping[str, tuple[str, ...]] = field(hash=False)
     default: str
+    number: str | None = None
 
     def page(
         self,
@@ -82,16 +111,16 @@ class Listing:
         limit: int,
         cursor: str | None,
         sort: str | None,
-        extra: Mapping[str, Any] | None = None,
+        route: Callable[[str], Route | None] = lambda _sort: None,
     ) -> Page[T]:
-        """The page after ``cursor``: two statements and those of ``make``.
+        """The page after ``cursor``: two statements and those of ``make`` and ``route``.
 
         Args:
             filters: attrs object that ``where`` was made from; a cursor is bound to it and to ``sort``.
             make: Rows (of ``columns``) to items.
             limit: 1 to 500.
             sort: A key of ``sorts``, after ``-`` to descend.
-            extra: Bindings that ``columns`` and ``source`` need.
+            route: The name of a sort -> how to get there; None where it goes without saying.
         """
         if not 1 <= limit <= MAX_LIMIT:
             raise _refused("limit", f"limit must be from 1 to {MAX_LIMIT}", f"integer, 1 to {MAX_LIMIT}", str(limit))
@@ -99,23 +128,25 @@ class Listing:
         if sort.removeprefix("-") not in self.sorts:
             expected = "one of " + ", ".join(self.sorts) + ", with - before it to descend"
             raise _refused("sort", f"{self.name} cannot be sorted by {sort!r}", expected, repr(sort))
-        down = sort.startswith("-")
-        keys = (*self.sorts[sort.removeprefix("-")], self.id)
+        down, name = sort.startswith("-"), sort.removeprefix("-")
         bound_to = self._binding(filters, sort)
-        bindings = dict(where.bindings) | dict(extra or {})
-        matching = f"FROM {self.source} WHERE {' AND '.join(where.conditions) or 'true'}"
-        after = ""
+        way = chosen.page if (chosen := route(name)) else Way(self.source, tuple(where.conditions), self.number or "")
+        total_way = chosen.total if chosen else way
+        keys = [way.number if key == self.number else key for key in self.keys(name)]
+        bindings = dict(where.bindings)
+        conditions = list(way.conditions)
         if cursor is not None:
             seen = {f"k{index}": value for index, value in enumerate(_decode(cursor, bound_to, len(keys)))}
-            after = f" AND ({', '.join(keys)}) {'<' if down else '>'} ({', '.join(f':{name}' for name in seen)})"
+            conditions.append(f"({', '.join(keys)}) {'<' if down else '>'} ({', '.join(f':{each}' for each in seen)})")
             bindings |= seen
         order = ", ".join(f"{key} {'DESC' if down else 'ASC'}" for key in keys)
         rows = session.all(
-            f"SELECT {self.columns}, {', '.join(keys)} {matching}{after} ORDER BY {order} LIMIT {limit + 1}",
+            f"SELECT {self.columns}, {', '.join(keys)} FROM {way.source} WHERE {_all(conditions)}"
+            f" ORDER BY {order} LIMIT {limit + 1}",
             bindings,
         )
         found = len(rows)
-        total = session.value(f"SELECT count(*) FROM (SELECT 1 {matching} LIMIT {EXACT_TOTAL + 1})", bindings)
+        total = count(session, total_way, where.bindings, EXACT_TOTAL + 1)
         rows = rows[:limit]
         return Page(
             items=make([row[: -len(keys)] for row in rows]),
@@ -124,8 +155,25 @@ class Listing:
             total_is_lower_bound=total > EXACT_TOTAL,
         )
 
+    def keys(self, sort: str) -> tuple[str, ...]:
+        """What a sort orders by, the tie-break last."""
+        keys = self.sorts[sort]
+        return keys if keys == (self.number,) else (*keys, self.id)
+
     def _binding(self, filters: Any, sort: str) -> str:
         return hashlib.sha256(encode([self.name, sort, unstructure(filters)])).hexdigest()[:16]
+
+
+def count(session: Session, way: Way, bindings: Mapping[str, Any], most: int) -> int:
+    """How many rows a way leads to; no more than ``most`` are counted."""
+    found: int = session.value(
+        f"SELECT count(*) FROM (SELECT 1 FROM {way.source} WHERE {_all(way.conditions)} LIMIT {most})", bindings
+    )
+    return found
+
+
+def _all(conditions: Sequence[str]) -> str:
+    return " AND ".join(conditions) or "true"
 
 
 def _encode(bound_to: str, keys: Row) -> str:

@@ -6,11 +6,13 @@ from pathlib import Path
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.store.assets import Assets
 from hephaes_rpc.store.conversions import Conversions
+from hephaes_rpc.store.dashboard import Dashboard
 from hephaes_rpc.store.db import Database, os_error, scripts
 from hephaes_rpc.store.jobs import Jobs
 from hephaes_rpc.store.outputs import Outputs
 from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.tags import Tags
+from hephaes_rpc.store.uploads import Uploads
 
 APPLICATION_ID = 0x48455057  # "HEPW"
 FOLDER = ".hephaes"
@@ -57,6 +59,8 @@ class OpenWorkspace:
         self.conversions = Conversions(self.db, places)
         self.outputs = Outputs(self.db, places)
         self.tags = Tags(self.db)
+        self.uploads = Uploads(self.db)
+        self.dashboard = Dashboard(self.db)
 
     def close(self) -> None:
         """Close the database; whoever still uses the workspace gets errors."""

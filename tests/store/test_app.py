@@ -10,6 +10,7 @@ import pytest
 from hephaes_rpc.config import Config
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.store.app import AppStore
+from hephaes_rpc.store.db import scripts
 from tests.store.conftest import fingerprint, listing
 
 Settings = Callable[..., Config]
@@ -237,7 +238,7 @@ def test_a_root_that_cannot_be_opened_does_not_stop_the_start(settings: Settings
     with pytest.raises(HephaesError) as refusal:
         app.workspace(None)
     assert refusal.value.kind == "workspace_newer"
-    assert (refusal.value.data["found_version"], refusal.value.data["known_version"]) == (99, 1)
+    assert (refusal.value.data["found_version"], refusal.value.data["known_version"]) == (99, len(scripts("workspace")))
     assert app.workspace(other).id == other
     assert fingerprint(root) == before
     app.activate(other)

@@ -8,7 +8,7 @@ import pytest
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import Asset, AssetMetadata, Episode, TopicSummary
 from hephaes_rpc.store.assets import AssetFilters
-from hephaes_rpc.store.values import new_id, normalized, now_us
+from hephaes_rpc.store.values import new_id
 from hephaes_rpc.store.workspace import OpenWorkspace
 
 START_NS = 1_700_000_000_123_456_789
@@ -34,11 +34,10 @@ def metadata(**given: Any) -> AssetMetadata:
 
 
 def tag(workspace: OpenWorkspace, name: str, *assets: Asset) -> str:
-    tag_id = new_id()
-    with workspace.db.write() as session:
-        session.run("INSERT INTO tags VALUES (?, ?, ?, ?)", (tag_id, name, normalized(name), now_us()))
-        session.many("INSERT INTO asset_tags VALUES (?, ?, ?)", [(asset.id, tag_id, now_us()) for asset in assets])
-    return tag_id
+    made = workspace.tags.create(name)
+    for asset in assets:
+        workspace.tags.attach(asset.id, made.id)
+    return made.id
 
 
 def test_registering_makes_a_pending_asset(workspace: OpenWorkspace) -> None:

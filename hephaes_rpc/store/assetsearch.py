@@ -1,0 +1,239 @@
+"""How the assets that meet a set of conditions are found among a million.
+
+Strategy: every condition can be asked of a row, and nearly every one can lead: it has an index that enumerates just the
+assets that meet it.  Each leader is first asked whether it leads to few assets.  If one does, these are looked at one
+by one and sorted.  If none does, then the rows are dense: a page is found soon by walking in the order of the list (a
+text, a tag, a status or a type lead in the order of registration anyway), and the total by counting in the leader's
+own index or, for several conditions, in one index that holds all traits.  Both stop at the most that is told.
+"""
+
+# ruff: noqa: S608  (SQL is put together from constants of this package; values are bound)
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from attrs import frozen
+
+from hephaes_rpc.model import IndexingStatus
+from hephaes_rpc.store.db import Session
+from hephaes_rpc.store.pages import FEW, Route, Way, count
+from hephaes_rpc.store.values import folded, normalized, to_us
+
+NUMBER = "a.registered_at"
+ROOT_MARK = "\x01\x01"
+"""Stands for the root in ``search_text``, so that the text stays right when the workspace moves; two characters, so
+that whatever is searched together with it has the three that the search index needs."""
+
+ORDERS = {
+    "registered_time": "assets a NOT INDEXED",
+    "last_indexed_time": "assets a INDEXED BY assets_by_index_time",
+    "file_name": "assets a INDEXED BY assets_by_name",
+    "file_size": "assets a INDEXED BY assets_by_size",
+}
+TRAITS = "assets a INDEXED BY assets_by_traits"
+_IN_TEXT = "instr(replace(a.search_text, char(1, 1), :root), :search) > 0"
+_MIN_TEXT = 3
+
+
+@frozen(kw_only=True)
+class AssetFilters:
+    """Which assets; all conditions must hold, bounds are inclusive.
+
+    Args:
+        search: Part of name, type or path, whatever the case.
+        tag: Id or name of a tag; an unknown one finds nothing.
+        type: File type, whatever the case.
+        min_duration: Seconds; assets without a known duration are left out, likewise for the start.
+    """
+
+    search: str | None = None
+    tag: str | None = None
+    type: str | None = None
+    status: IndexingStatus | None = None
+    min_duration: float | None = None
+    max_duration: float | None = None
+    start_after: datetime | None = None
+    start_before: datetime | None = None
+    min_size_bytes: int | None = None
+    max_size_bytes: int | None = None
+    registered_after: datetime | None = None
+    registered_before: datetime | None = None
+
+
+class _Leader(NamedTuple):
+    """An index that enumerates the assets that meet a condition.
+
+    Args:
+        rows: FROM clause with the assets beside the index; ``alone`` without them, where that is enough to count.
+        number: The number of an asset in it; None where it does not enumerate in that order.
+    """
+
+    rows: str
+    alone: str
+    conditions: tuple[str, ...]
+    number: str | None
+
+
+class _Condition(NamedTuple):
+    """What must hold, as asked of a row, and the index that can lead to it."""
+
+    of_row: str
+    leader: _Leader | None
+
+
+class AssetSearch:
+    """Filters over the assets of one workspace.
+
+    Args:
+        filters: The conditions.
+        root: The workspace's root with a slash behind it.
+
+    Attributes:
+        bindings: Values of the statements.
+    """
+
+    def __init__(self, filters: AssetFilters, root: str) -> None:
+        self.bindings: dict[str, Any] = {}
+        self._conditions: list[_Condition] = []
+        self._tag = filters.tag
+        self._bounds = _bounds(filters)
+        self.bindings |= {name: value for name, value in self._bounds.values()}
+        if filters.search:
+            self._add_text(folded(filters.search), folded(root))
+        if filters.tag is not None:
+            self._add_tag()
+        if filters.type is not None:
+            self._add_equal("file_type", "assets_by_type", filters.type.lower())
+        if filters.status is not None:
+            self._add_equal("indexing_status", "assets_by_status", filters.status)
+        self._add_range("duration", "assets_by_duration", filters.min_duration, filters.max_duration)
+        self._add_range("start_ns", "assets_by_start", _ns(filters.start_after), _ns(filters.start_before, 999))
+        self._add_range("file_size", "assets_by_size", filters.min_size_bytes, filters.max_size_bytes)
+
+    def route(self, session: Session, sort: str) -> Route | None:
+        """How to get to a page in the order ``sort``, and to the total."""
+        if self._tag is not None:
+            self.bindings["tag"] = session.value(
+                "SELECT id FROM tags WHERE id = lower(trim(?1)) OR normalized_name = ?2 ORDER BY id = lower(trim(?1))"
+                " DESC LIMIT 1",
+                (self._tag, normalized(self._tag)),
+            )
+        leaders = [each.leader for each in self._conditions if each.leader is not None]
+        if self._bounds:
+            numbers = ORDERS["registered_time"]
+            leaders.append(_Leader(numbers, numbers, (), NUMBER))
+        by_number = sort == "registered_time"
+        if not (by_number and len(leaders) == 1 and leaders[0].number):
+            found = [(count(session, self._counting(leader), self.bindings, FEW + 1), leader) for leader in leaders]
+            fewest = min(found, key=lambda each: each[0], default=(FEW + 1, None))
+            if fewest[1] is not None and fewest[0] <= FEW:
+                way = self._through(fewest[1])
+                return Route(way, way)
+        if not self._conditions and not self._bounds:
+            return None
+        return Route(self._dense_page(by_number, sort, leaders), self._dense_total())
+
+    def _dense_page(self, by_number: bool, sort: str, leaders: list[_Leader]) -> Way:
+        leader = next((each for each in leaders if each.number), None) if by_number else None
+        return self._through(leader) if leader else self._walk(ORDERS[sort])
+
+    def _dense_total(self) -> Way:
+        leaders = [each.leader for each in self._conditions]
+        if len(leaders) == 1 and leaders[0] is not None:
+            return self._counting(leaders[0])
+        beside = next((each for each in leaders if each is not None and each.alone != each.rows), None)
+        if beside is not None:
+            return self._through(beside)
+        return self._walk(TRAITS if leaders and None not in leaders else ORDERS["registered_time"])
+
+    def _through(self, leader: _Leader) -> Way:
+        """The way behind a leader; every other condition is asked of the rows."""
+        number = leader.number or NUMBER
+        others = [each.of_row for each in self._conditions if each.leader is not leader]
+        return Way(leader.rows, (*leader.conditions, *others, *self._within(number)), number)
+
+    def _counting(self, leader: _Leader) -> Way:
+        """The way behind a leader whose rows need not be seen."""
+        number = leader.number or NUMBER
+        return Way(leader.alone, (*leader.conditions, *self._within(number)), number)
+
+    def _walk(self, source: str) -> Way:
+        return Way(source, (*(each.of_row for each in self._conditions), *self._within(NUMBER)), NUMBER)
+
+    def _within(self, number: str) -> list[str]:
+        return [f"{number} {operator} :{name}" for operator, (name, _) in self._bounds.items()]
+
+    def _add_text(self, text: str, root: str) -> None:
+        if not _can_stand_in_a_path(text):
+            self._conditions.append(_Condition("false", None))
+            return
+        self.bindings |= {"search": text, "root": root}
+        if text in root:
+            self._conditions.append(_Condition(f"(substr(a.file_path, 1, 1) <> '/' OR {_IN_TEXT})", None))
+            return
+        leader = None
+        if len(text) >= _MIN_TEXT:
+            phrases = ('"{}"'.format(each.replace('"', '""')) for each in _spellings(text, root))
+            self.bindings["match"] = " OR ".join(phrases)
+            rows = "assets_search s CROSS JOIN assets a ON a.registered_at = s.rowid"
+            leader = _Leader(rows, "assets_search s", ("s.assets_search MATCH :match",), "s.rowid")
+        self._conditions.append(_Condition(_IN_TEXT, leader))
+
+    def _add_tag(self) -> None:
+        rows = "asset_tags x CROSS JOIN assets a ON a.registered_at = x.asset"
+        leader = _Leader(rows, "asset_tags x", ("x.tag_id = :tag",), "x.asset")
+        of_row = f"EXISTS (SELECT 1 FROM asset_tags y WHERE y.tag_id = :tag AND y.asset = {NUMBER})"
+        self._conditions.append(_Condition(of_row, leader))
+
+    def _add_equal(self, column: str, index: str, value: str) -> None:
+        self.bindings[column] = value
+        condition = f"a.{column} = :{column}"
+        source = f"assets a INDEXED BY {index}"
+        self._conditions.append(_Condition(condition, _Leader(source, source, (condition,), NUMBER)))
+
+    def _add_range(self, column: str, index: str, least: float | None, most: float | None) -> None:
+        bounds = []
+        for operator, value in ((">=", least), ("<=", most)):
+            if value is not None:
+                name = f"{column}{len(bounds)}"
+                self.bindings[name] = value
+                bounds.append(f"a.{column} {operator} :{name}")
+        if bounds:
+            source = f"assets a INDEXED BY {index}"
+            self._conditions.append(_Condition(" AND ".join(bounds), _Leader(source, source, tuple(bounds), None)))
+
+
+def _bounds(filters: AssetFilters) -> dict[str, tuple[str, int]]:
+    """Operator -> (name, bound) of the time of registration."""
+    found = {}
+    if filters.registered_after is not None:
+        found[">="] = ("registered_after", to_us(filters.registered_after))
+    if filters.registered_before is not None:
+        found["<="] = ("registered_before", to_us(filters.registered_before))
+    return found
+
+
+def _spellings(text: str, root: str) -> list[str]:
+    """What ``text`` may look like in a ``search_text``, where the root is a mark."""
+    found = [text]
+    for at in range(len(text)):
+        if text.startswith(root, at):
+            found.append(text[:at] + ROOT_MARK + text[at + len(root) :])
+        if root.endswith(text[: at + 1]):
+            found.append(ROOT_MARK + text[at + 1 :])
+        if root.startswith(text[at:]):
+            found.append(text[:at] + ROOT_MARK)
+    return [each for each in dict.fromkeys(found) if each != ROOT_MARK]
+
+
+def _can_stand_in_a_path(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text and ROOT_MARK[0] not in text
+
+
+def _ns(when: datetime | None, within_us: int = 0) -> int | None:
+    """A time in ns, the last of its microsecond if ``within_us`` says so; the nearest that 64 bits hold."""
+    return None if when is None else max(-(2**63), min(2**63 - 1, to_us(when) * 1000 + within_us))
