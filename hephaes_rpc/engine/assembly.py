@@ -258,6 +258,11 @@ class Assembly:
         rank[self._order] = np.arange(len(needed))
         return rank
 
+    @property
+    def stored_bytes(self) -> int:
+        """Stored bytes of the chunks that are read."""
+        return int(self._log.chunks.stored_bytes[self._order].sum())
+
     def batches(self, told: Callable[[int, int], None]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Table number and batch, rows of a table in order; ``told(done, total)`` in stored bytes after each chunk.
 

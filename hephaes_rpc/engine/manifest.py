@@ -12,13 +12,15 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from hephaes_rpc import __version__
-from hephaes_rpc.engine.assembly import StreamCounts
-from hephaes_rpc.engine.logs import LogSummary, Stream
-from hephaes_rpc.engine.spec import ConversionSpec, TFRecordOutput
-from hephaes_rpc.serde import unstructure
+from hephaes_rpc.engine.document import VERSION, SpecDocument, to_dict
+from hephaes_rpc.engine.fingerprint import ALGORITHM
+from hephaes_rpc.engine.intake import Intake, StreamRecord
+from hephaes_rpc.engine.logs import LogSummary
+from hephaes_rpc.engine.spec import ConversionSpec, Input, TFRecordOutput
+from hephaes_rpc.engine.task import ConvertTask
 
 MANIFEST_VERSION = 1
 _NS_PER_S = 1_000_000_000
@@ -26,40 +28,42 @@ _EPOCH = datetime(1970, 1, 1)
 
 
 @frozen(eq=False)
-class MappedField:
-    """A column and where its values come from.
-
-    Args:
-        requested: Topics the mapping listed, in priority order.
-        selector: The one that was taken, as the mapping names it.
-    """
-
-    name: str
-    type: pa.DataType
-    requested: Sequence[str]
-    selector: str
-    stream: Stream
-
-
-@frozen(eq=False)
 class Dataset:
     """A finished dataset file.
 
     Args:
-        counts: By field, values that were changed by the format.
+        columns: Fields or features, without the row time.
+        counts: By column, values that were changed by the format.
         sidecars: Names of the files that belong to it.
-        topics: What was met, by field.
+        place: Split part, shard and number of shards of a file of features.
     """
 
     name: str
     schema: pa.Schema
+    columns: Sequence[str]
     rows: int
     size_bytes: int
     sha256: str
-    fields: Sequence[MappedField]
-    topics: Sequence[StreamCounts]
     counts: Mapping[str, Mapping[str, int]]
     sidecars: Sequence[str]
+    place: tuple[str, int, int] | None
+
+
+@frozen(eq=False)
+class Run:
+    """All that is told of a conversion in every manifest.
+
+    Args:
+        rows: How many rows it made, in all files.
+        mapped: Column -> requested topics, the one taken, and its stream's record; empty for features.
+        conversion: What the manifest says of rows, features, labels and splits.
+    """
+
+    summary: LogSummary
+    intake: Intake
+    rows: int
+    mapped: Mapping[str, tuple[Sequence[str], str, StreamRecord]]
+    conversion: Mapping[str, Any]
 
 
 def encode(content: Any) -> bytes:
@@ -72,32 +76,39 @@ def file_name(path: str) -> str:
     return os.fsencode(Path(path).name).decode("utf-8", "replace")
 
 
-def file_metadata(spec: ConversionSpec, summary: LogSummary, fields: Sequence[MappedField]) -> dict[str, str]:
-    """What is stored inside a dataset file or its features file."""
+def portable(spec: ConversionSpec) -> dict[str, Any]:
+    """The spec as JSON without the places where its logs lay."""
+    document = SpecDocument(spec=evolve(spec, input=evolve(spec.input, paths=[], recursive=Input().recursive)))
+    told: dict[str, Any] = to_dict(document)["spec"]
+    return told
+
+
+def file_metadata(spec: ConversionSpec, summary: LogSummary, columns: Mapping[str, Any]) -> dict[str, str]:
+    """What is stored inside a dataset file or its features file; ``columns`` tells where they come from."""
     source = {
         "file_name": file_name(summary.path),
         "file_size_bytes": summary.size_bytes,
         "storage_format": summary.storage_format,
         "ros_version": summary.ros_version,
-        "fields": {field.name: {"topic": field.stream.topic, "type": field.stream.type_name} for field in fields},
+        **columns,
     }
     return {
         "hephaes.version": __version__,
-        "hephaes.spec": orjson.dumps(unstructure(spec)).decode(),
+        "hephaes.spec": orjson.dumps(portable(spec)).decode(),
         "hephaes.source": orjson.dumps(source).decode(),
     }
 
 
-def manifest(episode_id: str, spec: ConversionSpec, summary: LogSummary, dataset: Dataset) -> dict[str, Any]:
+def manifest(task: ConvertTask, run: Run, dataset: Dataset) -> dict[str, Any]:
     """The manifest of one dataset file."""
     return {
         "manifest_version": MANIFEST_VERSION,
         "hephaes_version": __version__,
-        "episode_id": episode_id,
-        "dataset": _dataset(spec, dataset),
-        "source": _source(summary),
-        "temporal": _temporal(summary),
-        "conversion": _conversion(spec, dataset),
+        "episode_id": task.episode_id,
+        "dataset": _dataset(task.spec, dataset),
+        "source": _source(run),
+        "temporal": _temporal(run.summary),
+        "conversion": _conversion(task, run, dataset),
         "robot_context": None,
         "labels": {"auto_tags": None, "vlm_description": None, "objects_detected": None},
         "privacy": {"is_anonymized": False, "anonymization_method": None},
@@ -105,6 +116,7 @@ def manifest(episode_id: str, spec: ConversionSpec, summary: LogSummary, dataset
 
 
 def _dataset(spec: ConversionSpec, dataset: Dataset) -> dict[str, Any]:
+    split, shard, shards = dataset.place or (None, None, 1)
     return {
         "path": dataset.name,
         "format": spec.output.format,
@@ -112,24 +124,25 @@ def _dataset(spec: ConversionSpec, dataset: Dataset) -> dict[str, Any]:
         "file_size_bytes": dataset.size_bytes,
         "sha256": dataset.sha256,
         "rows_written": dataset.rows,
-        "field_names": [field.name for field in dataset.fields],
+        "field_names": list(dataset.columns),
         "field_types": {member.name: str(member.type) for member in dataset.schema},
         "sidecars": list(dataset.sidecars),
-        "split_name": None,
-        "shard_index": None,
-        "num_shards": 1,
+        "split_name": split,
+        "shard_index": shard,
+        "num_shards": shards,
         "output_filename": dataset.name,
     }
 
 
-def _source(summary: LogSummary) -> dict[str, Any]:
-    name = file_name(summary.path)
+def _source(run: Run) -> dict[str, Any]:
+    summary, name = run.summary, file_name(run.summary.path)
     return {
         "path": name,
         "file_path": name,
         "ros_version": summary.ros_version,
         "storage_format": summary.storage_format,
         "file_size_bytes": summary.size_bytes,
+        "fingerprint": {"algorithm": ALGORITHM, "value": run.intake.fingerprint()},
         "source_metadata": {
             "profile": summary.profile,
             "library": summary.library,
@@ -153,8 +166,8 @@ def _temporal(summary: LogSummary) -> dict[str, Any]:
     }
 
 
-def _conversion(spec: ConversionSpec, dataset: Dataset) -> dict[str, Any]:
-    output = spec.output
+def _conversion(task: ConvertTask, run: Run, dataset: Dataset) -> dict[str, Any]:
+    spec, output = task.spec, task.spec.output
     payload = None
     if isinstance(output, TFRecordOutput):
         payload = {
@@ -164,35 +177,59 @@ def _conversion(spec: ConversionSpec, dataset: Dataset) -> dict[str, Any]:
             "float64": output.float64,
             "absent_keys": output.absent_keys,
         }
+    told = portable(spec)
+    of_file = {name: run.mapped[name] for name in dataset.columns if name in run.mapped}
     return {
-        "output": unstructure(output),
+        "spec_version": VERSION,
+        "document_metadata": dict(task.metadata),
+        "spec": told,
+        "output": told["output"],
         "payload_representation": payload,
-        "row_strategy": None,
-        "resample": unstructure(spec.resample),
-        "mapping_mode": "auto" if spec.mapping is None else "custom",
-        "mapping_requested": {field.name: list(field.requested) for field in dataset.fields},
-        "mapping_resolved": {field.name: field.selector for field in dataset.fields},
+        "row_strategy": told["row_strategy"],
+        "resample": told["resample"],
+        "mapping_mode": None if spec.features else "auto" if spec.mapping is None else "custom",
+        "mapping_requested": {name: list(requested) for name, (requested, _, _) in of_file.items()},
+        "mapping_resolved": {name: selector for name, (_, selector, _) in of_file.items()},
+        "schema": told["schema"],
+        "labels": told["labels"],
+        "draft_origin": told["draft_origin"],
+        "split": told["split"],
+        "validation": told["validation"],
+        **run.conversion,
+        "rows_total": run.rows,
         "rows_written": dataset.rows,
-        "topics": {
-            field.name: _topic(field, counts, dataset.counts.get(field.name, {}))
-            for field, counts in zip(dataset.fields, dataset.topics, strict=True)
-        },
+        "changed_by_format": {name: dict(counts) for name, counts in dataset.counts.items()},
+        "topics": _topics(run, of_file, dataset),
     }
 
 
-def _topic(field: MappedField, counts: StreamCounts, changed: Mapping[str, int]) -> dict[str, Any]:
+def _topics(
+    run: Run, of_file: Mapping[str, tuple[Sequence[str], str, StreamRecord]], dataset: Dataset
+) -> dict[str, dict[str, Any]]:
+    """What was met, by field of a mapping or else by topic."""
+    prints = run.intake.fingerprints()
+    if run.mapped or not run.conversion:
+        return {name: _topic(record, dataset.counts.get(name, {}), prints) for name, (_, _, record) in of_file.items()}
+    return {record.stream.topic: _topic(record, {}, prints) for record in run.intake.records}
+
+
+def _topic(record: StreamRecord, changed: Mapping[str, int], prints: Mapping[int, str]) -> dict[str, Any]:
+    counts = record.counts
     return {
-        "topic": field.stream.topic,
-        "type": field.stream.type_name,
+        "topic": record.stream.topic,
+        "type": record.stream.type_name,
         "messages": counts.messages,
         "decoded": counts.decoded,
         "decode_failures": counts.decode_failures,
         "first_failures": [asdict(failure) for failure in counts.failures],
+        "without_time": record.without_time,
+        "first_without_time": [asdict(failure) for failure in record.timeless],
         "collisions": counts.collisions,
         "out_of_order": counts.out_of_order,
         "replaced_strings": counts.replaced_strings,
         "narrowed_float64": changed.get("narrowed_float64", 0),
         "wrapped_uint64": changed.get("wrapped_uint64", 0),
+        "fingerprint": prints.get(id(record.stream)),
     }
 
 

@@ -1,6 +1,6 @@
-"""Bad records: rows in which a required feature has no value, how many of them a conversion bears, and what is told.
+"""Bad records: how many of them a conversion bears, and what is told of them.
 
-A record is bad where a required feature is absent and zeros do not stand in for it.  Only the first ``sample_n`` rows
+A record is bad where a required feature has no value and nothing stands in for it.  Only the first ``sample_n`` rows
 are checked; absent values of every feature and topic are counted over the same rows.
 """
 
@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from numpy.typing import NDArray
 
 from hephaes_rpc.engine.plan import Int64s
-from hephaes_rpc.engine.spec import Feature, Validation
+from hephaes_rpc.engine.spec import Validation
 from hephaes_rpc.errors import HephaesError
 
 Flags = NDArray[np.bool_]
@@ -45,7 +45,6 @@ class Validator:
     """
 
     validation: Validation
-    features: Mapping[str, Feature]
     checked: int = 0
     bad: int = 0
     first_bad: list[BadRecord] = field(factory=list)
@@ -55,17 +54,19 @@ class Validator:
     def take(
         self,
         times: Int64s,
+        bad: Flags,
         absent: Mapping[str, Flags],
         topics: Mapping[str, Flags],
-        cause: Callable[[str, int], str],
+        why: Callable[[int], tuple[str, str]],
     ) -> None:
         """Check the next rows; HephaesError when there are more bad ones than the conversion bears.
 
         Args:
             times: int64 per row, ns.
+            bad: The bad rows.
             absent: By feature, the rows in which it has no value of its own.
             topics: By topic, the rows without a message of it.
-            cause: Why a feature is absent in a row.
+            why: The feature that makes a row bad, and the cause.
         """
         limit = self.validation.sample_n
         n = len(times) if limit is None else min(len(times), limit - self.checked)
@@ -74,19 +75,10 @@ class Validator:
         for counts, found in ((self.missing_features, absent), (self.missing_topics, topics)):
             for name, flags in found.items():
                 counts[name] = counts.get(name, 0) + int(np.count_nonzero(flags[:n]))
-        required = [name for name, feature in self.features.items() if feature.required and feature.missing != "zeros"]
-        bad = np.zeros(n, np.bool_)
-        for name in required:
-            if name in absent:
-                bad |= absent[name][:n]
-        for row in np.flatnonzero(bad).tolist():
-            if len(self.first_bad) < MAX_BAD_TOLD:
-                name = next(name for name in required if name in absent and absent[name][row])
-                self.first_bad.append(BadRecord(int(times[row]), name, cause(name, row)))
-            else:
-                break
+        for row in np.flatnonzero(bad[:n])[: MAX_BAD_TOLD - len(self.first_bad)].tolist():
+            self.first_bad.append(BadRecord(int(times[row]), *why(row)))
         self.checked += n
-        self.bad += int(np.count_nonzero(bad))
+        self.bad += int(np.count_nonzero(bad[:n]))
         if self.bad:
             self._judge()
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hephaes_rpc import __version__
-from hephaes_rpc.engine import pipeline
+from hephaes_rpc.engine import datasets, mapped
 from hephaes_rpc.engine.logs import StaleIndexError, open_log
 from hephaes_rpc.engine.manifest import iso_ns
 from hephaes_rpc.engine.pipeline import ConvertResult, ConvertTask, convert
@@ -75,7 +75,7 @@ def test_outputs_come_in_order_with_their_size_and_hash(log: Path, tmp_path: Pat
     stems = [f"run-{topic[1:]}" for topic in sorted(TOPICS)]
     assert names(result) == [
         *(f"{stem}.tfrecord" for stem in stems),
-        *(f"{stem}.features.json" for stem in stems),
+        *(f"{stem}.features.{suffix}" for stem in stems for suffix in ("json", "py")),
         *(f"{stem}.tfrecord.report.md" for stem in stems),
         *(f"{stem}.tfrecord.manifest.json" for stem in stems),
     ]
@@ -92,6 +92,7 @@ def test_the_two_formats_share_a_folder(log: Path, tmp_path: Path) -> None:
     convert(task(log, tmp_path / "out", TFRecordOutput()), Context())
     assert left(tmp_path / "out") == [
         "run.features.json",
+        "run.features.py",
         "run.parquet",
         "run.parquet.manifest.json",
         "run.parquet.report.md",
@@ -136,7 +137,7 @@ def test_rows_do_not_depend_on_container_or_memory_limits(
     other = write_mcap(tmp_path / "other.mcap", MESSAGES, compression="zstd", chunk_size=500)
     monkeypatch.setattr("hephaes_rpc.engine.assembly.FLUSH_BYTES", 1000)
     monkeypatch.setattr("hephaes_rpc.engine.assembly.BATCH_BYTES", 1000)
-    monkeypatch.setattr(pipeline, "MAX_PENDING_BYTES", 5000)
+    monkeypatch.setattr(datasets, "MAX_PENDING_BYTES", 5000)
     convert(task(other, tmp_path / "b"), Context())
     a, b = (pq.read_table(tmp_path / name / "run.parquet") for name in "ab")
     assert a.schema.equals(b.schema)
@@ -146,7 +147,7 @@ def test_rows_do_not_depend_on_container_or_memory_limits(
 
 def test_many_topics_are_written_in_several_passes(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = convert(task(log, tmp_path / "a", ParquetOutput(layout="topics")), Context())
-    monkeypatch.setattr(pipeline, "MAX_OPEN_FILES", 3)
+    monkeypatch.setattr(mapped, "MAX_OPEN_FILES", 3)
     context = Context()
     parts = convert(task(log, tmp_path / "b", ParquetOutput(layout="topics")), context)
     assert [(o.sha256, o.rows) for o in whole.outputs] == [(o.sha256, o.rows) for o in parts.outputs]
@@ -294,7 +295,7 @@ def test_the_manifest_says_what_the_dataset_is(log: Path, tmp_path: Path) -> Non
     assert content["dataset"]["sha256"] == dataset.sha256
     assert content["dataset"]["file_size_bytes"] == dataset.size_bytes
     assert content["dataset"]["rows_written"] == dataset.rows == len(twin.read(tmp_path / "out" / "run.tfrecord"))
-    assert content["dataset"]["sidecars"] == ["run.features.json"]
+    assert content["dataset"]["sidecars"] == ["run.features.json", "run.features.py"]
     assert content["source"]["path"] == "run.mcap"
     assert content["source"]["storage_format"] == "mcap"
     times = [message.time for message in MESSAGES]

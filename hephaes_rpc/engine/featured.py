@@ -1,0 +1,593 @@
+"""Conversion of rows with features: plan rows, decode what features read, evaluate, deal to splits and shards.
+
+Strategy: rows, their messages and their files are known from the index before a payload is read; then one pass over the
+chunks yields batches of the leaves that features read, a thread evaluates them, another writes them.  Only where what
+is in the messages decides which rows there are, or which part they belong to (features with ``missing`` ``drop``, split
+``group``), and there is more than one file, a first pass over the log evaluates just those features and keeps a flag
+and a part per row, so that shards are exact; its cost is that of reading the log twice.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from attrs import asdict, evolve, frozen
+from numpy.typing import NDArray
+
+from hephaes_rpc.engine import partition as parting
+from hephaes_rpc.engine.assembly import Assembly, Source, TableTask
+from hephaes_rpc.engine.clocks import Stamps, Wanted, check_clock
+from hephaes_rpc.engine.datasets import Datasets, FilePlan, Lane, Opened, all_names, told_by, wanted
+from hephaes_rpc.engine.features import CompiledFeature, Evaluation, FeatureBatch, FeatureCounts, FeatureSet
+from hephaes_rpc.engine.intake import Intake, decoder_of
+from hephaes_rpc.engine.logs import LogReader, Stream
+from hephaes_rpc.engine.manifest import Run, file_name
+from hephaes_rpc.engine.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
+from hephaes_rpc.engine.plan import Int64s, Table
+from hephaes_rpc.engine.publish import Publication
+from hephaes_rpc.engine.readers import Rows, SourceRows
+from hephaes_rpc.engine.rows import RowPlan, plan_rows
+from hephaes_rpc.engine.rules import LABEL
+from hephaes_rpc.engine.selection import Bools, require_included
+from hephaes_rpc.engine.sources import Context as FeatureContext
+from hephaes_rpc.engine.spec import (
+    TIMESTAMP,
+    ConversionSpec,
+    MetadataSource,
+    PathSource,
+    PerMessageRows,
+    ResampleRows,
+    TriggerRows,
+    age_column,
+    leaves,
+)
+from hephaes_rpc.engine.task import Context, ConvertResult, ConvertTask
+from hephaes_rpc.engine.validation import LabelSummary, Preview, Validator
+from hephaes_rpc.engine.writers import ColumnRole
+from hephaes_rpc.errors import LogError, SpecError
+from hephaes_rpc.serde import closest
+
+Flags = NDArray[np.bool_]
+Sink = Callable[[int, Rows, FeatureBatch, Evaluation], None]
+
+
+# -- topics ------------------------------------------------------------------------------------------------------------
+
+
+def row_clocks(spec: ConversionSpec) -> dict[str, str]:
+    """The topics that rows are made of, in order, and the clock of each."""
+    match spec.row_strategy:
+        case TriggerRows(trigger_topic=topic, joins=joins, clock=clock):
+            return {topic: clock, **{join.topic: join.clock for join in joins}}
+        case PerMessageRows(topic=topic, clock=clock):
+            return {topic: clock}
+        case ResampleRows(topics=topics, anchor_topic=anchor, clock=clock):
+            named = topics or [*_feature_topics(spec), *([anchor] if anchor is not None else [])]
+            return dict.fromkeys(named, clock)
+    return {}
+
+
+def _feature_topics(spec: ConversionSpec) -> list[str]:
+    """Topics that features and labels name, in order."""
+    sources = [feature.source for feature in spec.features.values()]
+    if spec.labels is not None and spec.labels.source is not None:
+        sources.append(spec.labels.source)
+    found = [leaf for source in sources for _, leaf in leaves(source)]
+    return list(
+        dict.fromkeys(
+            leaf.topic for leaf in found if isinstance(leaf, PathSource | MetadataSource) and leaf.topic is not None
+        )
+    )
+
+
+def _main_topic(spec: ConversionSpec) -> str | None:
+    match spec.row_strategy:
+        case TriggerRows(trigger_topic=topic) | PerMessageRows(topic=topic):
+            return topic
+    return None
+
+
+@frozen(eq=False)
+class _Topic:
+    """A topic of the rows.
+
+    Args:
+        selected: bool per message in file order; None: all.
+        clock: Its times on a clock other than the log's.
+        publish_time: int64 per message in file order, where a feature asks for it.
+    """
+
+    stream: Stream
+    selected: Bools | None
+    clock: Stamps | None
+    publish_time: Int64s | None
+
+
+@frozen(eq=False)
+class _Planned:
+    """What is known before a payload is read."""
+
+    features: FeatureSet
+    topics: Mapping[str, _Topic]
+    rows: RowPlan
+
+
+@frozen(eq=False)
+class _Gate:
+    """What the first pass found: which rows there are, and their part (position in PARTS)."""
+
+    keep: Flags
+    parts: parting.Codes | None
+
+
+class FeaturedConversion:
+    """One attempt at a task with features."""
+
+    def __init__(self, task: ConvertTask, context: Context, log: LogReader) -> None:
+        self.task, self.context, self.log = task, context, log
+        self.spec = task.spec
+        self.intake = Intake(log, task.spec)
+        self.warnings = self.intake.warnings
+
+    def run(self) -> ConvertResult:
+        """Plan, write and publish."""
+        planned = self.plan()
+        gate = self.gate(planned)
+        n_rows = planned.rows.table.n_rows if gate is None else int(np.count_nonzero(gate.keep))
+        found = self.partition(n_rows, None if gate is None else gate.parts)
+        plans = self.files(planned.features, found)
+        chosen = wanted(plans, self.task.only)
+        parting.check_distinct(name for plan in plans for name in all_names(self.spec, plan))
+        work = _Work(self.spec, planned, found, {id(plan): k for k, plan in enumerate(chosen)}, plans)
+        with Publication(
+            Path(self.task.output_dir), self.context.temp_tag, overwrite=self.task.overwrite
+        ) as publication:
+            publication.expect([name for plan in chosen for name in all_names(self.spec, plan)])
+            self.context.progress("plan", 1, 1, "messages")
+            datasets = Datasets(self.task, self.context, publication)
+            with datasets.open(chosen, self.log.summary) as opened, Lane("writer") as lane:
+                work.deal_to(lane, opened)
+                self.evaluate(planned, planned.features, work.take, (1, 2) if gate else (0, 1))
+                lane.drain()
+                opened.finish([found.files[plans.index(plan)].n_rows for plan in chosen])
+            self.intake.note_losses()
+            self.warnings += planned.rows.warnings
+            self.warnings += work.warnings()
+            run = Run(self.log.summary, self.intake, work.rows, {}, work.told())
+            outputs = datasets.publish(run, self.warnings)
+        rows = sum(one.result.rows for one in datasets.written)
+        counts = {"rows": rows, **self.intake.totals(), **work.totals()}
+        return ConvertResult(outputs=outputs, counts=counts, warnings=tuple(self.warnings))
+
+    def outline(self) -> Outline:
+        """What ``run`` would write."""
+        planned = self.plan()
+        found = self.partition(planned.rows.table.n_rows, None)
+        plans = self.files(planned.features, found)
+        parting.check_distinct(name for plan in plans for name in all_names(self.spec, plan))
+        work = _Work(self.spec, planned, found, {}, plans)
+        first: list[pa.RecordBatch] = []
+
+        def sample(at: int, rows: Rows, batch: FeatureBatch, _: Evaluation) -> None:
+            first.append(work.columns(at, rows, batch).slice(0, SAMPLE_ROWS))
+
+        read_bytes = self.evaluate(planned, planned.features, sample, (0, 1), only_first=True)
+        schema, roles = plans[0].schema, plans[0].roles
+        sizes = Sizes(self.spec.output, schema, roles, first[0] if first else None)
+        return Outline(
+            files=[
+                OutlinedFile(plan.name, file.split, file.n_rows, sizes.of(file.n_rows))
+                for plan, file in zip(plans, found.files, strict=True)
+            ],
+            columns=columns_of([schema]),
+            rows=planned.rows.table.n_rows,
+            exact=not (self.drops() or parting.needs_values(self.spec.split)),
+            read_bytes=read_bytes,
+            warnings=[*self.warnings, *planned.rows.warnings],
+        )
+
+    # Plan -------------------------------------------------------------------------------------------------------------
+
+    def plan(self) -> _Planned:
+        """The rows, and what is read for their features."""
+        self.context.check()
+        self.context.progress("plan", 0, 1, "messages")
+        clocks = row_clocks(self.spec)
+        streams = {topic: self.stream(topic) for topic in clocks}
+        for topic, stream in streams.items():
+            check_clock(clocks[topic], stream, self.log.summary.storage_format)
+        features = FeatureSet.compile(
+            self.spec,
+            {topic: stream.definition for topic, stream in streams.items()},
+            FeatureContext(
+                self.task.episode_id,
+                file_name(self.log.summary.path),
+                _main_topic(self.spec),
+                self.log.summary.storage_format != "bag",
+            ),
+        )
+        topics = self.topics(streams, clocks, features)
+        times = {topic: source.times for topic, source in self.sources(topics, features).items()}
+        assert self.spec.row_strategy is not None
+        return _Planned(features, topics, plan_rows(self.spec.row_strategy, times))
+
+    def stream(self, topic: str) -> Stream:
+        """The stream of a topic that rows are made of."""
+        require_included(self.spec.input, topic, "row_strategy")
+        found = [stream for stream in self.intake.streams if stream.topic == topic]
+        if not found:
+            near = closest(topic, sorted({stream.topic for stream in self.intake.streams}))
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise SpecError(f"the log has no topic {topic!r}{hint}", topic=topic)
+        if len(found) > 1:
+            types = sorted({stream.type_name for stream in found})
+            how = f"say which of {', '.join(types)} by decoding.topics.{topic}.type_hint"
+            if len(types) == 1:
+                how = f"it has several definitions of {types[0]}, which only a mapping can tell apart"
+            raise SpecError(f"topic {topic!r} has several types: {how}", topic=topic)
+        if found[0].undecodable is not None:
+            raise LogError("unsupported", f"topic {topic!r} cannot be decoded: {found[0].undecodable}", topic=topic)
+        return found[0]
+
+    def topics(
+        self, streams: Mapping[str, Stream], clocks: Mapping[str, str], features: FeatureSet
+    ) -> dict[str, _Topic]:
+        """Which messages of the topics are taken, and their times on other clocks than the log's."""
+        names = list(streams)
+        selected = self.intake.selected(list(streams.values()))
+        wants: list[tuple[str, Wanted]] = []
+        for name, chosen in zip(names, selected, strict=True):
+            stream = streams[name]
+            mask = np.ones(stream.message_count, np.bool_) if chosen is None else chosen
+            need = features.needs.get(name)
+            if clocks[name] != "log_time":
+                wants.append(("clock", Wanted(stream, clocks[name], mask)))
+            if need is not None and need.publish_time:
+                wants.append(("publish", Wanted(stream, "publish_time", mask)))
+        found: dict[tuple[str, int], Stamps] = {}
+        if wants:
+            stamps = self.intake.stamps([want for _, want in wants], self.told_of_clocks)
+            found = {(what, id(want.stream)): one for (what, want), one in zip(wants, stamps, strict=True)}
+        made = {}
+        for name, chosen in zip(names, selected, strict=True):
+            stream = streams[name]
+            publish = found.get(("publish", id(stream)))
+            made[name] = _Topic(
+                stream, chosen, found.get(("clock", id(stream))), None if publish is None else publish.time
+            )
+        return made
+
+    def told_of_clocks(self, done: int, total: int) -> None:
+        """Progress of reading clocks."""
+        self.context.check()
+        self.context.progress("plan", done, total, "bytes")
+
+    def sources(self, topics: Mapping[str, _Topic], features: FeatureSet) -> dict[str, Source]:
+        """A fresh source per topic, which decodes what the features read."""
+        decoders = []
+        for name, topic in topics.items():
+            need = features.needs.get(name)
+            decoders.append(decoder_of(topic.stream, set() if need is None else need.select))
+        made = self.intake.sources(
+            [topic.stream for topic in topics.values()],
+            decoders,
+            [topic.selected for topic in topics.values()],
+            [topic.clock for topic in topics.values()],
+        )
+        return dict(zip(topics, made, strict=True))
+
+    def drops(self) -> bool:
+        """Whether what is in messages decides which rows there are."""
+        return any(feature.missing == "drop" for feature in self.spec.features.values())
+
+    def partition(self, n_rows: int, parts: parting.Codes | None) -> parting.Partition:
+        """The files of the rows."""
+        return parting.partition(self.spec.split, self.spec.output.shards, n_rows, self.task.episode_id, parts)
+
+    def files(self, features: FeatureSet, found: parting.Partition) -> list[FilePlan]:
+        """The dataset files."""
+        output = self.spec.output
+        ages = [] if not isinstance(self.spec.row_strategy, TriggerRows) else self.spec.row_strategy.joins
+        schema = pa.schema(
+            [
+                pa.field(TIMESTAMP, pa.int64()),
+                *features.schema,
+                *(pa.field(age_column(join.topic), pa.int64()) for join in ages if join.age_column),
+            ]
+        )
+        roles = {
+            feature.name: ColumnRole(
+                is_image=feature.encoded_image, is_json=feature.dtype == "json", has_presence=feature.presence_flag
+            )
+            for feature in features.features
+        }
+        names = [name for name in schema.names if name != TIMESTAMP]
+        topics = sorted({topic for feature in features.features for topic in feature.reader.topics})
+        return [
+            FilePlan(
+                parting.file_name(output.filename_template, self.task.stem, self.task.episode_id, file, output.format),
+                schema,
+                roles,
+                {"topics": topics},
+                names,
+                (file.split, file.shard_index, file.num_shards),
+            )
+            for file in found.files
+        ]
+
+    # Passes -----------------------------------------------------------------------------------------------------------
+
+    def gate(self, planned: _Planned) -> _Gate | None:
+        """The first pass over the log, where one is needed."""
+        by_group = parting.needs_values(self.spec.split)
+        n_rows = planned.rows.table.n_rows
+        if not by_group and (not self.drops() or len(self.partition(n_rows, None).files) == 1):
+            return None
+        group_by = self.spec.split.group_by if self.spec.split is not None and by_group else None
+        deciding = {
+            name: feature
+            for name, feature in self.spec.features.items()
+            if feature.missing == "drop" or name == group_by
+        }
+        features = FeatureSet.compile(
+            evolve(self.spec, features=deciding, labels=None),
+            {name: topic.stream.definition for name, topic in planned.topics.items()},
+            FeatureContext(
+                self.task.episode_id,
+                file_name(self.log.summary.path),
+                _main_topic(self.spec),
+                self.log.summary.storage_format != "bag",
+            ),
+        )
+        keep = np.ones(n_rows, np.bool_)
+        parts = np.zeros(n_rows, np.uint8)
+
+        def note(first: int, rows: Rows, batch: FeatureBatch, _: Evaluation) -> None:
+            part = slice(first, first + len(rows))
+            keep[part] = batch.keep
+            if group_by is not None and self.spec.split is not None:
+                parts[part] = parting.group_parts(self.spec.split, batch.columns[group_by])
+
+        self.evaluate(evolve(planned, features=features), features, note, (0, 2))
+        return _Gate(keep, parts[keep] if group_by is not None else None)
+
+    def evaluate(
+        self,
+        planned: _Planned,
+        features: FeatureSet,
+        sink: Sink,
+        turn: tuple[int, int],
+        *,
+        only_first: bool = False,
+    ) -> int:
+        """One pass over the log: ``sink`` gets the batches in order, each with the number of its first row.
+
+        Returns:
+            Stored bytes of the chunks that the pass reads.
+        """
+        sources = self.sources(planned.topics, features)
+        position = {name: k for k, name in enumerate(planned.topics)}
+        read = [name for name in planned.topics if _is_read(features, name)]
+        picks = planned.rows.table.picks
+        table = Table(
+            planned.rows.table.times,
+            {k: picks[position[name]] for k, name in enumerate(read) if position[name] in picks},
+        )
+        schema = pa.schema([(TIMESTAMP, pa.int64()), *((name, sources[name].decoder.arrow_type) for name in read)])
+        assembly = Assembly(
+            self.log, [sources[name] for name in read], [TableTask(table, schema, tuple(range(len(read))))]
+        )
+        maker = _RowMaker(self.log, planned, features, sources)
+        evaluation = features.evaluation()
+
+        def work(first: int, batch: pa.RecordBatch) -> None:
+            rows = maker.rows(first, batch)
+            sink(first, rows, evaluation.evaluate(rows), evaluation)
+
+        with Lane("features") as lane:
+            first = 0
+            for _, batch in self.intake.batches(
+                [sources[name] for name in read], assembly, told_by(self.context, turn)
+            ):
+                lane.call(work, first, batch)
+                first += batch.num_rows
+                self.context.check()
+                if only_first:
+                    break
+            lane.drain()
+        return assembly.stored_bytes
+
+
+def _is_read(features: FeatureSet, topic: str) -> bool:
+    """Whether payloads of a topic are decoded."""
+    need = features.needs.get(topic)
+    return need is not None and (need.select is None or bool(need.select))
+
+
+class _RowMaker:
+    """Puts what assembly gives and what the plan knows into the rows that features are evaluated on."""
+
+    def __init__(self, log: LogReader, planned: _Planned, features: FeatureSet, sources: Mapping[str, Source]) -> None:
+        self._plan = planned.rows
+        self._position = {name: k for k, name in enumerate(planned.topics)}
+        self._names = [name for name in planned.topics if features.needs_all_topics or name in features.needs]
+        self._log_time: dict[str, Int64s] = {}
+        self._publish_time: dict[str, Int64s] = {}
+        for name in self._names:
+            need = features.needs.get(name)
+            every = np.arange(len(sources[name].times))
+            if need is not None and need.log_time:
+                stream = planned.topics[name].stream
+                time = log.index(log.slots([stream])).slot(0)[0]
+                self._log_time[name] = time[sources[name].positions(every)]
+            publish = planned.topics[name].publish_time
+            if need is not None and need.publish_time and publish is not None:
+                self._publish_time[name] = publish[sources[name].positions(every)]
+
+    def rows(self, first: int, batch: pa.RecordBatch) -> Rows:
+        """Rows from number ``first`` on."""
+        last = first + batch.num_rows
+        columns = dict(zip(batch.schema.names[1:], batch.columns[1:], strict=True))
+        sources = {}
+        for name in self._names:
+            values = columns.get(name)
+            if values is None:
+                present = self._plan.present(self._position[name], first, last)
+            else:
+                present = np.asarray(values.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+            sources[name] = SourceRows(
+                present,
+                values,
+                self._times(self._log_time.get(name), name, first, last),
+                self._times(self._publish_time.get(name), name, first, last),
+            )
+        return Rows(np.asarray(batch.column(0).to_numpy(), np.int64), sources)
+
+    def _times(self, times: Int64s | None, name: str, first: int, last: int) -> Int64s | None:
+        """A time per row from one per message."""
+        picks = self._plan.table.picks.get(self._position[name])
+        if times is None or picks is None:
+            return times if times is None else np.zeros(last - first, np.int64)
+        window = picks.window(first, last)
+        found = np.zeros(last - first, np.int64)
+        found[window.rows] = times[window.lo]
+        return found
+
+
+class _Work:
+    """What becomes of evaluated rows: checked, counted, dealt to files."""
+
+    def __init__(
+        self,
+        spec: ConversionSpec,
+        planned: _Planned,
+        found: parting.Partition,
+        writer_of: Mapping[int, int],
+        plans: Sequence[FilePlan],
+    ) -> None:
+        self.spec, self.planned, self.partition = spec, planned, found
+        self.rows = 0
+        self._schema = plans[0].schema
+        self._writers = [writer_of.get(id(plan)) for plan in plans]
+        self._dealer = found.dealer()
+        self._validator = Validator(spec.validation)
+        self._preview = Preview()
+        self._label = LabelSummary(spec.labels.primary) if spec.labels is not None else None
+        self._counts: Mapping[str, FeatureCounts] = {}
+        self._deal: Callable[[int, pa.RecordBatch], None] | None = None
+
+    def deal_to(self, lane: Lane, opened: Opened) -> None:
+        """Where batches go."""
+        self._deal = lambda number, batch: lane.call(opened.take, number, batch)
+
+    def columns(self, first: int, rows: Rows, batch: FeatureBatch) -> pa.RecordBatch:
+        """The rows of a batch that are kept, as they are written."""
+        arrays = [pa.array(rows.timestamp_ns), *batch.columns.values()]
+        for join in self.planned.rows.joins.values():
+            if join.join.age_column:
+                age, known = join.ages(first, first + len(rows))
+                arrays.append(pa.array(age, mask=~known))
+        found = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        return found if batch.keep.all() else found.filter(pa.array(batch.keep))
+
+    def take(self, first: int, rows: Rows, batch: FeatureBatch, evaluation: Evaluation) -> None:
+        """Check, count and deal the rows of a batch."""
+        self._counts = evaluation.counts
+        found, keep = self.columns(first, rows, batch), batch.keep
+        absent = {name: ~present[keep] for name, present in batch.present.items() if name in self.spec.features}
+        self._validator.take(
+            rows.timestamp_ns[keep],
+            batch.bad[keep],
+            absent,
+            {topic: ~source.present[keep] for topic, source in rows.sources.items()},
+            lambda row: self._why(row, found, absent),
+        )
+        if self._label is not None:
+            name = LABEL if LABEL in batch.columns else self._label.primary
+            self._label.take(found.column(self._schema.get_field_index(name)))
+        if self.spec.validation.preview:
+            self._preview.take(found)
+        self.rows += found.num_rows
+        for file, which in self._dealer.take(found.num_rows):
+            writer = self._writers[file]
+            if writer is not None and self._deal is not None:
+                part = found.slice(which.start, which.stop - which.start) if isinstance(which, slice) else None
+                self._deal(writer, found.take(pa.array(which)) if part is None else part)
+
+    def _why(self, row: int, found: pa.RecordBatch, absent: Mapping[str, Flags]) -> tuple[str, str]:
+        """A required feature that has no value in a row, and the cause that most of its rows have."""
+        for name, feature in self.spec.features.items():
+            column = found.column(self._schema.get_field_index(name))
+            if feature.required and absent[name][row] and not (feature.presence_flag and column[row].is_valid):
+                causes = self._counts[name].causes.most_common(1)
+                return name, causes[0][0] if causes else "it is absent"
+        raise AssertionError("a bad row lacks a required feature")
+
+    # What is told -----------------------------------------------------------------------------------------------------
+
+    def warnings(self) -> list[str]:
+        """What people should know of the features."""
+        found = []
+        for name, counts in self._counts.items():
+            if counts.causes:
+                why = "; ".join(f"{cause} ({n})" for cause, n in counts.causes.most_common(3))
+                found.append(
+                    f"feature {name!r}: {counts.causes.total()} of {counts.rows} rows have no value of their own: {why}"
+                )
+        if self._validator.bad:
+            found.append(f"{self._validator.bad} of {self._validator.checked} records are bad")
+        return found
+
+    def totals(self) -> dict[str, int]:
+        """Counts of the result."""
+        return {
+            "dropped_rows": self.planned.rows.candidates - self.rows,
+            "filled_values": sum(counts.filled.total() for counts in self._counts.values()),
+            "bad_records": self._validator.bad,
+        }
+
+    def told(self) -> dict[str, Any]:
+        """What manifests say of rows and features."""
+        plan, split = self.planned.rows, self.spec.split
+        counts = self.partition.split_counts
+        if split is not None and split.strategy != "none":
+            counts = dict.fromkeys(parting.PARTS, 0) | counts
+        preflight = self._validator.summary()
+        if self._label is not None:
+            preflight["label_summary"] = self._label.summary()
+        told: dict[str, Any] = {
+            "features": {feature.name: self._feature(feature) for feature in self.planned.features.features},
+            "joins": {
+                topic: {
+                    "dropped_rows": join.dropped,
+                    "absent_rows": join.absent,
+                    "filled_rows": join.substituted,
+                    "forward_filled_rows": join.forward_filled,
+                }
+                for topic, join in plan.joins.items()
+            },
+            "candidate_rows": plan.candidates,
+            "dropped_rows": plan.candidates - self.rows,
+            "split_counts": counts,
+            "preflight": preflight,
+        }
+        return told | ({"preview": self._preview.rows} if self.spec.validation.preview else {})
+
+    def _feature(self, feature: CompiledFeature) -> dict[str, Any]:
+        """What the manifest says of a feature: what it is, and what became of its values."""
+        spec = self.spec.features[feature.name]
+        counts = self._counts.get(feature.name, FeatureCounts())
+        return {
+            "topics": list(feature.reader.topics),
+            "type": str(feature.type),
+            "dtype": spec.dtype,
+            "shape": list(feature.shape),
+            "required": spec.required,
+            "missing": spec.missing,
+            "presence_flag": spec.presence_flag,
+            "description": spec.description,
+            "encoded_image": feature.encoded_image,
+            **{name: dict(value) if isinstance(value, Mapping) else value for name, value in asdict(counts).items()},
+        }
