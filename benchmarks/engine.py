@@ -45,7 +45,7 @@ def spec_file(mode: str, fmt: str, *, images: bool) -> Path:
     path = WORK / "specs" / f"{mode}-{fmt}{'-images' if images else ''}.json"
     if not path.exists():
         python = peer("venv", "")[0]
-        argv = [python, "-c", _DUMP, str(COMPARE), mode, fmt, "images" if images else ""]
+        argv = [python, "-B", "-c", _DUMP, str(COMPARE), mode, fmt, "images" if images else ""]
         spec = json.loads(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(spec, indent=1))

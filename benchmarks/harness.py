@@ -61,13 +61,9 @@ def own(script: str, *arguments: object) -> list[str]:
 
 def measure(argv: Sequence[str]) -> Row:
     """Run one command; wall and CPU seconds, peak memory (wait4) and the JSON line it printed."""
-    environ = {
-        **os.environ,
-        "BENCH_WORK": str(WORK),
-        "PYTHONPATH": str(COMPARE),
-        "PYTHONPYCACHEPREFIX": str(WORK / "pycache"),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
+    environ = {**os.environ, "BENCH_WORK": str(WORK), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if argv[0].startswith(str(WORK)) or argv[1].startswith(str(COMPARE)):  # the shared folder is only read
+        environ |= {"PYTHONPATH": str(COMPARE), "PYTHONDONTWRITEBYTECODE": "1"}
     OUT.mkdir(parents=True, exist_ok=True)
     printed, errors = OUT / "stdout.txt", OUT / "stderr.txt"
     with printed.open("wb") as out, errors.open("wb") as err:
