@@ -24,24 +24,22 @@ from hephaes_rpc.engine.features import CompiledFeature, Evaluation, FeatureBatc
 from hephaes_rpc.engine.intake import Intake, decoder_of
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.manifest import Run, file_name
+from hephaes_rpc.engine.names import check_distinct
+from hephaes_rpc.engine.names import file_name as file_name_of
 from hephaes_rpc.engine.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
 from hephaes_rpc.engine.plan import Int64s, Table
 from hephaes_rpc.engine.publish import Publication
 from hephaes_rpc.engine.readers import Rows, SourceRows
 from hephaes_rpc.engine.rows import RowPlan, plan_rows
+from hephaes_rpc.engine.rowtopics import main_topic, row_clocks
 from hephaes_rpc.engine.rules import LABEL
 from hephaes_rpc.engine.selection import Bools, require_included
 from hephaes_rpc.engine.sources import Context as FeatureContext
 from hephaes_rpc.engine.spec import (
     TIMESTAMP,
     ConversionSpec,
-    MetadataSource,
-    PathSource,
-    PerMessageRows,
-    ResampleRows,
     TriggerRows,
     age_column,
-    leaves,
 )
 from hephaes_rpc.engine.task import Context, ConvertResult, ConvertTask
 from hephaes_rpc.engine.validation import LabelSummary, Preview, Validator
@@ -51,42 +49,6 @@ from hephaes_rpc.serde import closest
 
 Flags = NDArray[np.bool_]
 Sink = Callable[[int, Rows, FeatureBatch, Evaluation], None]
-
-
-# -- topics ------------------------------------------------------------------------------------------------------------
-
-
-def row_clocks(spec: ConversionSpec) -> dict[str, str]:
-    """The topics that rows are made of, in order, and the clock of each."""
-    match spec.row_strategy:
-        case TriggerRows(trigger_topic=topic, joins=joins, clock=clock):
-            return {topic: clock, **{join.topic: join.clock for join in joins}}
-        case PerMessageRows(topic=topic, clock=clock):
-            return {topic: clock}
-        case ResampleRows(topics=topics, anchor_topic=anchor, clock=clock):
-            named = topics or [*_feature_topics(spec), *([anchor] if anchor is not None else [])]
-            return dict.fromkeys(named, clock)
-    return {}
-
-
-def _feature_topics(spec: ConversionSpec) -> list[str]:
-    """Topics that features and labels name, in order."""
-    sources = [feature.source for feature in spec.features.values()]
-    if spec.labels is not None and spec.labels.source is not None:
-        sources.append(spec.labels.source)
-    found = [leaf for source in sources for _, leaf in leaves(source)]
-    return list(
-        dict.fromkeys(
-            leaf.topic for leaf in found if isinstance(leaf, PathSource | MetadataSource) and leaf.topic is not None
-        )
-    )
-
-
-def _main_topic(spec: ConversionSpec) -> str | None:
-    match spec.row_strategy:
-        case TriggerRows(trigger_topic=topic) | PerMessageRows(topic=topic):
-            return topic
-    return None
 
 
 @frozen(eq=False)
@@ -139,7 +101,7 @@ class FeaturedConversion:
         found = self.partition(n_rows, None if gate is None else gate.parts)
         plans = self.files(planned.features, found)
         chosen = wanted(plans, self.task.only)
-        parting.check_distinct(name for plan in plans for name in all_names(self.spec, plan))
+        check_distinct(name for plan in plans for name in all_names(self.spec, plan))
         work = _Work(self.spec, planned, found, {id(plan): k for k, plan in enumerate(chosen)}, plans)
         with Publication(
             Path(self.task.output_dir), self.context.temp_tag, overwrite=self.task.overwrite
@@ -166,7 +128,7 @@ class FeaturedConversion:
         planned = self.plan()
         found = self.partition(planned.rows.table.n_rows, None)
         plans = self.files(planned.features, found)
-        parting.check_distinct(name for plan in plans for name in all_names(self.spec, plan))
+        check_distinct(name for plan in plans for name in all_names(self.spec, plan))
         work = _Work(self.spec, planned, found, {}, plans)
         first: list[pa.RecordBatch] = []
 
@@ -204,7 +166,7 @@ class FeaturedConversion:
             FeatureContext(
                 self.task.episode_id,
                 file_name(self.log.summary.path),
-                _main_topic(self.spec),
+                main_topic(self.spec),
                 self.log.summary.storage_format != "bag",
             ),
         )
@@ -307,7 +269,7 @@ class FeaturedConversion:
         topics = sorted({topic for feature in features.features for topic in feature.reader.topics})
         return [
             FilePlan(
-                parting.file_name(output.filename_template, self.task.stem, self.task.episode_id, file, output.format),
+                file_name_of(output.filename_template, self.task.stem, self.task.episode_id, file, output.format),
                 schema,
                 roles,
                 {"topics": topics},
@@ -337,7 +299,7 @@ class FeaturedConversion:
             FeatureContext(
                 self.task.episode_id,
                 file_name(self.log.summary.path),
-                _main_topic(self.spec),
+                main_topic(self.spec),
                 self.log.summary.storage_format != "bag",
             ),
         )

@@ -1,6 +1,6 @@
 """A log as a spec reads it: its streams and messages, what becomes of those that cannot be decoded, what was met."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 from attrs import define, field
@@ -9,12 +9,11 @@ from hephaes_rpc.engine.assembly import Assembly, Failure, Source, StreamCounts
 from hephaes_rpc.engine.clocks import Stamps, Wanted, read_stamps
 from hephaes_rpc.engine.decode import StreamDecoder
 from hephaes_rpc.engine.fingerprint import StreamDigest, combined
+from hephaes_rpc.engine.hints import hinted
 from hephaes_rpc.engine.logs import LogReader, Stream
-from hephaes_rpc.engine.logs.base import message_type
 from hephaes_rpc.engine.selection import Bools, included, select, unmatched
-from hephaes_rpc.engine.spec import ConversionSpec, Decoding, FailurePolicy, Input
-from hephaes_rpc.errors import HephaesError, LogError, SpecError
-from hephaes_rpc.serde import closest
+from hephaes_rpc.engine.spec import ConversionSpec, FailurePolicy, Input
+from hephaes_rpc.errors import HephaesError, LogError
 
 Told = Callable[[int, int], None]
 
@@ -180,34 +179,6 @@ def _next(batches: Iterator[tuple[int, pa.RecordBatch]]) -> tuple[int, pa.Record
         raise UnreadableError(error) from error
 
 
-def hinted(decoding: Decoding, streams: Iterable[Stream]) -> list[Stream]:
-    """The streams without those that a type hint rules out; SpecError for a hint that none of a topic's types fits."""
-    of_topic: dict[str, list[Stream]] = {}
-    for stream in streams:
-        of_topic.setdefault(stream.topic, []).append(stream)
-    for topic, said in decoding.topics.items():
-        if topic not in of_topic or said.type_hint is None:
-            continue
-        wanted = message_type(said.type_hint)
-        fitting = [stream for stream in of_topic[topic] if stream.type_name == wanted]
-        if not fitting:
-            types = [stream.type_name for stream in of_topic[topic]]
-            near = closest(wanted, types)
-            hint = f"; did you mean {near!r}?" if near else f"; it has {', '.join(types)}"
-            raise SpecError(f"decoding.topics: topic {topic!r} has no type {said.type_hint!r}{hint}", topic=topic)
-        of_topic[topic] = fitting
-    return [stream for found in of_topic.values() for stream in found]
-
-
 def decoder_of(stream: Stream, selection: Iterable[str] | None = None) -> StreamDecoder:
     """A decoder of a stream; LogError where there can be none."""
     return StreamDecoder(stream.definition, stream.wire, None if selection is None else sorted(selection))
-
-
-def require_known(decoding: Decoding, streams: Mapping[str, object]) -> None:
-    """SpecError for a topic of ``decoding`` that the log does not have."""
-    for topic in decoding.topics:
-        if topic not in streams:
-            near = closest(topic, list(streams))
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise SpecError(f"decoding.topics: the log has no topic {topic!r}{hint}", topic=topic)

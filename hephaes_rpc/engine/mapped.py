@@ -13,11 +13,12 @@ from attrs import frozen
 
 from hephaes_rpc.engine.assembly import Assembly, Source, TableTask
 from hephaes_rpc.engine.datasets import Datasets, FilePlan, Lane, all_names, told_by, wanted
-from hephaes_rpc.engine.intake import Intake, decoder_of, require_known
+from hephaes_rpc.engine.hints import require_known
+from hephaes_rpc.engine.intake import Intake, decoder_of
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.manifest import Run
+from hephaes_rpc.engine.names import check_distinct
 from hephaes_rpc.engine.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
-from hephaes_rpc.engine.partition import check_distinct
 from hephaes_rpc.engine.plan import auto_mapping, resolve, topic_table, wide_table
 from hephaes_rpc.engine.publish import Publication
 from hephaes_rpc.engine.selection import require_included
@@ -126,7 +127,7 @@ class MappedConversion:
         if self.spec.mapping is None:
             streams = self.decodable()
             mapping: Mapping[str, Sequence[str]] = auto_mapping(streams)
-            require_known(self.spec.decoding, {stream.topic: stream for stream in self.intake.streams})
+            require_known(self.spec.decoding, self.intake.streams)
         else:
             streams, mapping = self.intake.streams, self.spec.mapping
             for name, topics in mapping.items():

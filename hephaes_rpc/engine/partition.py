@@ -1,4 +1,4 @@
-"""Which file each row goes to, and how the files are called.
+"""Which file each row goes to.
 
 Strategy: rows are numbered in the order of the table, which inside every file is their order too.  A split gives each
 row a part; a part is cut into shards of consecutive rows whose sizes differ by at most one, larger ones first.  Where
@@ -12,7 +12,7 @@ the same part whichever logs are converted; their sizes follow the fractions on 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -21,27 +21,16 @@ import pyarrow as pa
 from attrs import frozen
 from numpy.typing import NDArray
 
-from hephaes_rpc.engine.spec import ConversionSpec, Placeholder, Split, parse_template
-from hephaes_rpc.errors import SpecError
+from hephaes_rpc.engine.names import ALL, FilePart
+from hephaes_rpc.engine.spec import Split
 
 PARTS = ("train", "val", "test")
-ALL = "all"
 GAMMA = 0x9E3779B97F4A7C15
 BLOCK_ROWS = 1 << 20
 
 Codes: TypeAlias = NDArray[np.uint8]
 Int64s: TypeAlias = NDArray[np.int64]
 UInt64s: TypeAlias = NDArray[np.uint64]
-
-
-@frozen
-class FilePart:
-    """One file of a partition: which part of the split, which shard of it, how many rows."""
-
-    split: str
-    shard_index: int
-    num_shards: int
-    n_rows: int
 
 
 @frozen(eq=False)
@@ -222,55 +211,3 @@ def _cut(counts: Mapping[str, int], shards: int, codes: Codes | None) -> Partiti
         renumbered[[k for k, name in enumerate(counts) if name in filled]] = np.arange(len(filled))
         codes = renumbered[codes]
     return Partition(tuple(files), codes if len(filled) > 1 else None)
-
-
-# -- names -------------------------------------------------------------------------------------------------------------
-
-
-def file_name(template: str | None, stem: str, episode_id: str, part: FilePart, extension: str) -> str:
-    """The name of a file; SpecError where a template makes no plain name of it.
-
-    Args:
-        template: None is ``<stem>.<extension>``, with ``-<split>`` and ``-<shard>-of-<shards>`` where they tell.
-    """
-    if template is None:
-        split = "" if part.split == ALL else f"-{part.split}"
-        shard = "" if part.num_shards == 1 else f"-{part.shard_index:05}-of-{part.num_shards:05}"
-        return f"{stem}{split}{shard}.{extension}"
-    values: dict[str, str | int] = {
-        "episode_id": episode_id,
-        "split": part.split,
-        "shard": part.shard_index,
-        "shard_index": part.shard_index,
-        "num_shards": part.num_shards,
-        "extension": extension,
-    }
-    name = "".join(
-        f"{values[each.name]!s:0>{each.width or 1}}" if isinstance(each, Placeholder) else each
-        for each in parse_template(template)
-    )
-    if name.startswith(".") or any(mark in name for mark in "/\\\0"):
-        raise SpecError(f"output.filename_template {template!r} makes {name!r}, which is no plain file name")
-    return name
-
-
-def check_distinct(names: Iterable[str]) -> None:
-    """Raise SpecError where two files of a run would have one name, or names that only case tells apart."""
-    seen: dict[str, str] = {}
-    for name in names:
-        if (other := seen.get(name.casefold())) is not None:
-            raise SpecError(
-                f"two outputs would be called {name!r}"
-                + ("" if other == name else f" and {other!r}, which not every disk can tell apart")
-                + "; choose another output.filename_template"
-            )
-        seen[name.casefold()] = name
-
-
-def check_logs(spec: ConversionSpec, n_logs: int) -> None:
-    """Raise SpecError where the files of several logs would have one name."""
-    template = spec.output.filename_template
-    if template is None or n_logs < 2:
-        return
-    if not any(isinstance(part, Placeholder) and part.name == "episode_id" for part in parse_template(template)):
-        raise SpecError(f"output.filename_template {template!r} gives {n_logs} logs one name; put {{episode_id}} in it")

@@ -133,6 +133,10 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
             "profile": summary.profile,
             "library": summary.library,
             "outcome": summary.outcome,
+            "recovered": summary.recovered,
+            "reason": summary.reason,
+            "lost_ranges": [attrs.asdict(lost) for lost in summary.lost_ranges[:MAX_NOTES]],
+            "files": [os.path.basename(path) for path in summary.files[:MAX_NOTES]],  # noqa: PTH119
             "gaps": _first(summary.gaps),
             "warnings": _first(summary.warnings),
         },
@@ -150,16 +154,17 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
 
 
 def _convert(context: Context, asset: dict[str, Any]) -> None:
+    from hephaes_rpc.engine.document import load
     from hephaes_rpc.engine.pipeline import ConvertTask, convert
-    from hephaes_rpc.engine.spec import ConversionSpec
-    from hephaes_rpc.serde import structure
 
     task = context.task
+    document = load(task["spec"])
     _registered_file(asset["path"])
     result = convert(
         ConvertTask(
             log_path=asset["path"],
-            spec=structure(task["spec"], ConversionSpec, "spec"),
+            spec=document.spec,
+            metadata=document.metadata,
             output_dir=task["output_dir"],
             episode_id=asset["episode_id"],
             stem=asset["episode_id"],

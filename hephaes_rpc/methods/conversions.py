@@ -1,22 +1,34 @@
 """Conversions: ask for one, follow it, find it again; what conversions there can be."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from hephaes_rpc.engine.names import check_logs
+from hephaes_rpc.engine.rowtopics import row_clocks
 from hephaes_rpc.engine.rules import check_spec
 from hephaes_rpc.engine.spec import (
+    CLOCKS,
+    FIELD_CLOCK,
     ConversionSpec,
+    DType,
+    FailurePolicy,
+    FeatureSource,
     Layout,
+    Missing,
     Output,
     ParquetCompression,
     ParquetOutput,
     Resample,
     ResampleMethod,
+    RowStrategy,
+    SplitStrategy,
+    SyncPolicy,
     TFRecordCompression,
     TFRecordOutput,
 )
+from hephaes_rpc.engine.transform_params import Transform
 from hephaes_rpc.errors import HephaesError, SpecError
 from hephaes_rpc.methods.common import (
     WORKSPACE_ERRORS,
@@ -37,12 +49,16 @@ from hephaes_rpc.model import (
     TopicSummary,
 )
 from hephaes_rpc.registry import Lane, RequestContext, method
-from hephaes_rpc.serde import unstructure
+from hephaes_rpc.serde import closest, unstructure
 from hephaes_rpc.store.conversions import ConversionFilters
 from hephaes_rpc.store.values import new_id
 from hephaes_rpc.store.workspace import OpenWorkspace
 
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.document import SpecDocument
+
 POLICY_VERSION = 1
+SPEC_VERSION = 2
 LEGACY_MARKER = "legacy_list_image_payload"
 LEGACY_WARNING = "image data is written as lists of integers, as older readers expect it"
 
@@ -61,7 +77,7 @@ class ConversionsCreateParams(InWorkspace):
     output: Output | None = field(default=None, metadata={"doc": "Parquet without compression by default"})
     resample: Resample | None = field(default=None, metadata={"doc": "without it the messages keep their times"})
     write_manifest: bool | None = field(default=None, metadata={"doc": "true by default"})
-    spec: dict[str, Any] | None = None
+    spec: dict[str, Any] | None = field(default=None, metadata={"doc": "a spec document, or the spec in it"})
     saved_config_id: str | None = field(default=None, converter=given, metadata={"doc": "id or name"})
 
 
@@ -103,15 +119,14 @@ def conversions_create(ctx: RequestContext, params: ConversionsCreateParams) -> 
     """Queue a conversion; answers at once, ``jobs/didChange`` tells how it ends."""
     asset_ids = [asset_id.strip() for asset_id in params.asset_ids]
     require([*_wrong_ids(asset_ids), *_wrong_mapping(params.mapping), *_excluded(params)])
-    if params.spec is not None or params.saved_config_id is not None:
-        name = "spec" if params.spec is not None else "saved_config_id"
+    if params.saved_config_id is not None:
         raise HephaesError(
             "unsupported",
-            f"conversions/create does not take {name} in this version",
-            hint="describe the conversion by mapping, output and resample",
+            "conversions/create does not take saved_config_id in this version",
+            hint="describe the conversion by spec, or by mapping, output and resample",
         )
     workspace = ctx.workspace(params.workspace_id)
-    detail = _create(workspace, asset_ids, params)
+    detail = _create(workspace, asset_ids, params, _document(params, len(asset_ids)))
     ctx.app.jobs.submit(workspace, detail.job)
     return detail
 
@@ -164,28 +179,55 @@ def _excluded(params: ConversionsCreateParams) -> list[dict[str, Any]]:
     return []
 
 
-def _create(workspace: OpenWorkspace, asset_ids: Sequence[str], params: ConversionsCreateParams) -> ConversionDetail:
+def _document(params: ConversionsCreateParams, n_assets: int) -> "SpecDocument":
+    """The spec that is asked for; raises SpecError."""
+    from hephaes_rpc.engine.document import SpecDocument, load
+
+    if params.spec is None:
+        spec = ConversionSpec(
+            mapping=params.mapping,
+            resample=params.resample,
+            output=params.output or ParquetOutput(),
+            write_manifest=params.write_manifest is not False,
+        )
+        check_spec(spec)
+        return SpecDocument(spec=spec)
+    document = load(params.spec)
+    spec = document.spec
+    if spec.input.paths:
+        raise SpecError("input.paths has no effect here: the logs are chosen by asset_ids")
+    check_logs(spec, n_assets)
+    if params.write_manifest is None:
+        return document
+    output = evolve(spec.output, write_manifest=params.write_manifest)
+    return evolve(document, spec=evolve(spec, output=output, write_manifest=params.write_manifest))
+
+
+def _create(
+    workspace: OpenWorkspace, asset_ids: Sequence[str], params: ConversionsCreateParams, document: "SpecDocument"
+) -> ConversionDetail:
     """Check the request against the assets, then store the conversion with its queued job."""
-    spec = ConversionSpec(
-        mapping=params.mapping,
-        resample=params.resample,
-        output=params.output or ParquetOutput(),
-        write_manifest=params.write_manifest is not False,
-    )
-    check_spec(spec)
+    from hephaes_rpc.engine.document import to_dict
+
+    spec = document.spec
     assets = _indexed(workspace, asset_ids)
-    mapping = _resolved(spec, assets)
+    mapping: Mapping[str, Sequence[str]] = {}
+    if spec.features:
+        _require_topics(spec, assets)
+    else:
+        mapping = _resolved(spec, assets)
     conversion_id = new_id()
     output_path = str(workspace.outputs_dir / conversion_id)
     policy = representation_policy(spec.output)
-    mode: MappingMode = "auto" if params.mapping is None else "custom"
+    mode: MappingMode = "spec" if params.spec is not None else "auto" if params.mapping is None else "custom"
+    written = to_dict(document)
     config = {
         "mapping": mapping,
         "mapping_mode": mode,
         "output": unstructure(spec.output),
         "resample": unstructure(spec.resample),
         "write_manifest": spec.write_manifest,
-        "spec": unstructure(spec),
+        "spec": written["spec"],
         "representation_policy": unstructure(policy)
         | {"effective_image_payload_contract": policy.image_payload_contract},
     }
@@ -193,7 +235,7 @@ def _create(workspace: OpenWorkspace, asset_ids: Sequence[str], params: Conversi
         "type": "convert",
         "conversion_id": conversion_id,
         "output_dir": output_path,
-        "spec": unstructure(spec),
+        "spec": written,
         "assets": [
             {"asset_id": each.asset.id, "path": each.asset.file_path, "episode_id": f"episode_{number:04}"}
             for number, each in enumerate(assets, 1)
@@ -246,14 +288,31 @@ def _topics(topics: Sequence[TopicSummary]) -> list[_Topic]:
     return [_Topic(each.name, each.message_type, each.undecodable) for each in topics]
 
 
+def _require_topics(spec: ConversionSpec, assets: Sequence[AssetDetail]) -> None:
+    """Raise SpecError where one of the assets lacks a topic that rows are made of."""
+    for each in assets:
+        known = sorted({topic.name for topic in (each.metadata.topics if each.metadata else [])})
+        for topic in row_clocks(spec):
+            if topic not in known:
+                near = closest(topic, known)
+                hint = f"; did you mean {near!r}?" if near else ""
+                text = f"{each.asset.file_name}: the log has no topic {topic!r}{hint}"
+                raise SpecError(text, asset_id=each.asset.id, topic=topic)
+
+
 def _resolved(spec: ConversionSpec, assets: Sequence[AssetDetail]) -> Mapping[str, Sequence[str]]:
     """The mapping in effect; raises SpecError for a field that one of the assets has no topic for.
 
     Without a mapping each asset is mapped on its own; that of the first one is told.
     """
+    from hephaes_rpc.engine.hints import hinted
     from hephaes_rpc.engine.plan import auto_mapping, resolve
+    from hephaes_rpc.engine.selection import included
 
-    streams = [_topics(each.metadata.topics if each.metadata else []) for each in assets]
+    streams = [
+        hinted(spec.decoding, included(spec.input, _topics(each.metadata.topics if each.metadata else [])))
+        for each in assets
+    ]
     if spec.mapping is None:
         return auto_mapping([stream for stream in streams[0] if stream.undecodable is None])
     for each, known in zip(assets, streams, strict=True):
@@ -315,34 +374,41 @@ def _choices(tp: Any) -> list[str]:
     return list(get_args(tp))
 
 
+def _kinds(union: Any, tag: str = "kind") -> list[str]:
+    """The tags of the classes of a union."""
+    return [_choices_of(cls, tag)[0] for cls in get_args(union)]
+
+
 def _choices_of(cls: type, name: str) -> list[str]:
     return _choices(next(attribute.type for attribute in cls.__attrs_attrs__ if attribute.name == name))  # type: ignore[attr-defined]
 
 
 @frozen(kw_only=True)
 class EngineCapabilities:
-    """What the engine can do; the lists of what belongs to specs are empty as long as specs are not taken."""
+    """What the engine can do."""
 
-    spec_version: int = 2
-    supports_spec_documents: bool = False
+    spec_version: int = SPEC_VERSION
+    supports_spec_documents: bool = True
     supports_inspection: bool = False
     supports_draft_generation: bool = False
     supports_preview: bool = False
-    supports_migration: bool = False
-    row_strategies: list[str] = field(factory=list)
+    supports_migration: bool = True
+    row_strategies: list[str] = field(factory=lambda: _kinds(RowStrategy))
     authoring_row_strategies: list[str] = field(factory=list)
-    planned_row_strategies: list[str] = field(factory=lambda: ["trigger", "per-message", "resample"])
-    feature_source_kinds: list[str] = field(factory=list)
+    planned_row_strategies: list[str] = field(factory=list)
+    feature_source_kinds: list[str] = field(factory=lambda: _kinds(FeatureSource))
     authoring_feature_source_kinds: list[str] = field(factory=list)
-    planned_feature_source_kinds: list[str] = field(factory=lambda: ["path", "constant", "metadata", "concat", "stack"])
-    feature_dtypes: list[str] = field(factory=list)
-    sync_policies: list[str] = field(factory=list)
-    missing_data_policies: list[str] = field(factory=list)
-    decode_failure_policies: list[str] = field(factory=list)
-    transform_kinds: list[str] = field(factory=list)
-    mapping_modes: list[str] = field(factory=lambda: ["auto", "custom"])
+    planned_feature_source_kinds: list[str] = field(factory=list)
+    feature_dtypes: list[str] = field(factory=lambda: _choices(DType))
+    sync_policies: list[str] = field(factory=lambda: _choices(SyncPolicy))
+    missing_data_policies: list[str] = field(factory=lambda: _choices(Missing))
+    decode_failure_policies: list[str] = field(factory=lambda: _choices(FailurePolicy))
+    transform_kinds: list[str] = field(factory=lambda: _kinds(Transform))
+    split_strategies: list[str] = field(factory=lambda: _choices(SplitStrategy))
+    clocks: list[str] = field(factory=lambda: [*CLOCKS, f"{FIELD_CLOCK}<path>"])
+    mapping_modes: list[str] = field(factory=lambda: ["auto", "custom", "spec"])
     resample_strategies: list[str] = field(factory=lambda: _choices(ResampleMethod))
-    output_formats: list[str] = field(factory=lambda: ["parquet", "tfrecord"])
+    output_formats: list[str] = field(factory=lambda: _kinds(Output, "format"))
     layouts: list[str] = field(factory=lambda: _choices(Layout))
     parquet_compressions: list[str] = field(factory=lambda: _choices(ParquetCompression))
     parquet_payload_encodings: list[str] = field(factory=lambda: _choices_of(ParquetOutput, "payload_encoding"))
@@ -376,7 +442,7 @@ class Persistence:
     supports_preview_snapshots: bool = False
     supports_migration_on_load: bool = False
     supports_execute_from_saved_config: bool = False
-    spec_document_version: int = 2
+    spec_document_version: int = SPEC_VERSION
 
 
 @frozen(kw_only=True)

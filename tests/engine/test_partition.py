@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hephaes_rpc.engine import names
 from hephaes_rpc.engine import partition as p
+from hephaes_rpc.engine.names import FilePart
 from hephaes_rpc.engine.spec import ConversionSpec, ParquetOutput, Split
 from hephaes_rpc.errors import SpecError
 
@@ -70,7 +72,7 @@ def test_every_row_goes_to_one_file_in_order(strategy, tenths, shards, n_rows, s
 
 def test_a_table_without_rows_is_one_empty_file():
     for strategy in ("none", "time", "random", "episode"):
-        assert p.partition(split_of(strategy), 4, 0, "e").files == (p.FilePart("all", 0, 1, 0),)
+        assert p.partition(split_of(strategy), 4, 0, "e").files == (FilePart("all", 0, 1, 0),)
 
 
 @pytest.mark.parametrize(
@@ -143,36 +145,36 @@ def test_groups_of_any_type(column):
 @pytest.mark.parametrize(
     ("template", "part", "name"),
     [
-        (None, p.FilePart("all", 0, 1, 5), "log.parquet"),
-        (None, p.FilePart("val", 0, 1, 5), "log-val.parquet"),
-        (None, p.FilePart("all", 2, 16, 5), "log-00002-of-00016.parquet"),
-        (None, p.FilePart("val", 2, 16, 5), "log-val-00002-of-00016.parquet"),
-        ("{split}-{episode_id}.{extension}", p.FilePart("val", 0, 1, 5), "val-ep.parquet"),
-        ("{shard:03}of{num_shards:3}_{shard_index}", p.FilePart("val", 7, 12, 5), "007of012_7"),
+        (None, FilePart("all", 0, 1, 5), "log.parquet"),
+        (None, FilePart("val", 0, 1, 5), "log-val.parquet"),
+        (None, FilePart("all", 2, 16, 5), "log-00002-of-00016.parquet"),
+        (None, FilePart("val", 2, 16, 5), "log-val-00002-of-00016.parquet"),
+        ("{split}-{episode_id}.{extension}", FilePart("val", 0, 1, 5), "val-ep.parquet"),
+        ("{shard:03}of{num_shards:3}_{shard_index}", FilePart("val", 7, 12, 5), "007of012_7"),
     ],
 )
 def test_names(template, part, name):
-    assert p.file_name(template, "log", "ep", part, "parquet") == name
+    assert names.file_name(template, "log", "ep", part, "parquet") == name
 
 
 @pytest.mark.parametrize("episode_id", ["../up", "a/b", ".hidden", "nul\0"])
 def test_a_template_cannot_leave_its_folder(episode_id):
     with pytest.raises(SpecError, match="no plain file name"):
-        p.file_name("{episode_id}.{extension}", "log", episode_id, p.FilePart("all", 0, 1, 1), "parquet")
+        names.file_name("{episode_id}.{extension}", "log", episode_id, FilePart("all", 0, 1, 1), "parquet")
 
 
 def test_names_of_a_run_are_distinct():
-    p.check_distinct(["a.parquet", "b.parquet"])
+    names.check_distinct(["a.parquet", "b.parquet"])
     with pytest.raises(SpecError, match=r"two outputs would be called 'a\.parquet'; choose"):
-        p.check_distinct(["a.parquet", "a.parquet"])
+        names.check_distinct(["a.parquet", "a.parquet"])
     with pytest.raises(SpecError, match="not every disk can tell apart"):
-        p.check_distinct(["a.parquet", "A.parquet"])
+        names.check_distinct(["a.parquet", "A.parquet"])
 
 
 def test_a_template_tells_logs_apart():
     spec = ConversionSpec(output=ParquetOutput(filename_template="{shard}.{extension}"))
-    p.check_logs(spec, 1)
+    names.check_logs(spec, 1)
     with pytest.raises(SpecError, match="gives 2 logs one name"):
-        p.check_logs(spec, 2)
-    p.check_logs(ConversionSpec(output=ParquetOutput(filename_template="{episode_id}")), 2)
-    p.check_logs(ConversionSpec(), 2)
+        names.check_logs(spec, 2)
+    names.check_logs(ConversionSpec(output=ParquetOutput(filename_template="{episode_id}")), 2)
+    names.check_logs(ConversionSpec(), 2)
