@@ -26,6 +26,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "convert": Command("convert", "convert logs to Parquet or TFRecord"),
+    "plan": Command("plan", "show what a conversion would write, without writing it"),
     "inspect": Command("inspect", "show what a log holds"),
     "cat": Command("cat", "print decoded messages as JSON lines"),
     "call": Command("call", "start a sidecar, make one call, print the result"),

@@ -6,15 +6,16 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from hephaes_rpc.cli.terminal import Display, display, seconds
+from hephaes_rpc.engine.names import check_logs
 from hephaes_rpc.engine.rules import check_spec
 from hephaes_rpc.engine.spec import (
     ConversionSpec,
@@ -25,15 +26,30 @@ from hephaes_rpc.engine.spec import (
 )
 from hephaes_rpc.errors import CancelledByClient, ParamsError, SpecError
 
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.task import ConvertTask
+
 _OUTPUT_OPTIONS = ("compression", "layout", "row_group_rows", "payload_encoding")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``convert``."""
-    compressions = dict.fromkeys((*get_args(ParquetCompression), *get_args(TFRecordCompression)))
-    parser.add_argument("logs", metavar="LOG", nargs="+", help=".bag or .mcap files")
     parser.add_argument("-o", "--output-dir", metavar="DIR", required=True, help="where the files go; made if absent")
-    parser.add_argument("--format", choices=("parquet", "tfrecord"), default="parquet")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that have the names of outputs")
+    add_spec_arguments(parser)
+
+
+def add_spec_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what says which logs become what."""
+    compressions = dict.fromkeys((*get_args(ParquetCompression), *get_args(TFRecordCompression)))
+    parser.add_argument(
+        "logs",
+        metavar="LOG",
+        nargs="*",
+        help=".bag, .mcap and .db3 files, folders of recordings (default: input.paths of the spec)",
+    )
+    parser.add_argument("--spec", metavar="FILE", help="a conversion spec, JSON or YAML, instead of the options below")
+    parser.add_argument("--format", choices=("parquet", "tfrecord"), help="default: parquet")
     parser.add_argument("--compression", choices=tuple(compressions), help="default: none")
     parser.add_argument(
         "--layout", choices=get_args(Layout), help="wide: one table (default); topics: one file per topic"
@@ -45,30 +61,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--payload-encoding", choices=("typed", "json"), help="Parquet: typed columns (default), or JSON text"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that have the names of outputs")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert the logs one after the other; prints the path of every file."""
-    spec = _spec(arguments)
-    stop = _Stop()
+    conversion = asked_for(arguments)
+    stop = Stop()
     folder = Path(arguments.output_dir)
-    with _stopping(stop), _no_empty_folder(folder), display() as shown:
-        from hephaes_rpc.engine.pipeline import ConvertTask, convert
+    with stopping(stop), _no_empty_folder(folder), display() as shown:
+        from hephaes_rpc.engine.pipeline import convert
 
         gc.freeze()
-        for number, (log, stem) in enumerate(zip(arguments.logs, _stems(arguments.logs), strict=True), 1):
-            task = ConvertTask(
-                log_path=log,
-                spec=spec,
-                output_dir=str(folder),
-                episode_id=f"episode_{number:04}",
-                stem=stem,
-                overwrite=arguments.overwrite,
-            )
+        for log, task in conversion.tasks(folder, overwrite=arguments.overwrite):
             began = time.monotonic()
             try:
-                result = convert(task, _Context(Path(log).name, shown, stop))
+                result = convert(task, RunContext(Path(log).name, shown, stop))
             except CancelledByClient:
                 shown.line(f"{log}: stopped, nothing of it was written")
                 return 128 + stop.signal
@@ -81,11 +88,64 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@frozen
+class Asked:
+    """Logs and what is to become of them."""
+
+    logs: Sequence[str]
+    spec: ConversionSpec
+    metadata: Mapping[str, Any]
+
+    def tasks(self, folder: Path, *, overwrite: bool) -> Iterator[tuple[str, "ConvertTask"]]:
+        """A task per log."""
+        from hephaes_rpc.engine.pipeline import ConvertTask
+
+        for number, (log, stem) in enumerate(zip(self.logs, _stems(self.logs), strict=True), 1):
+            yield (
+                log,
+                ConvertTask(
+                    log_path=log,
+                    spec=self.spec,
+                    output_dir=str(folder),
+                    episode_id=f"episode_{number:04}",
+                    stem=stem,
+                    overwrite=overwrite,
+                    metadata=self.metadata,
+                ),
+            )
+
+
+def asked_for(arguments: argparse.Namespace) -> Asked:
+    """What the command line asks for; raises SpecError, and HephaesError for paths."""
+    if arguments.spec is None:
+        if not arguments.logs:
+            raise SpecError("no LOG is given, and no --spec whose input.paths names some")
+        return Asked(arguments.logs, _spec(arguments), {})
+    for name in ("format", *_OUTPUT_OPTIONS, "resample_hz", "method", "topic"):
+        if getattr(arguments, name) is not None:
+            raise SpecError(f"--{name.replace('_', '-')} cannot be given together with --spec; say it in the spec")
+    from hephaes_rpc.engine.document import load
+
+    document = load(Path(arguments.spec))
+    spec, logs = document.spec, arguments.logs
+    if logs and spec.input.paths:
+        raise SpecError("input.paths has no effect: the command line names the logs")
+    if not logs and not spec.input.paths:
+        raise SpecError("no LOG is given, and the spec has no input.paths")
+    if spec.input.paths:
+        from hephaes_rpc.cli.logpaths import logs_of
+
+        logs = logs_of(spec.input)
+        spec = evolve(spec, input=evolve(spec.input, paths=[], recursive=False))
+    check_logs(spec, len(logs))
+    return Asked(logs, spec, document.metadata)
+
+
 def _spec(arguments: argparse.Namespace) -> ConversionSpec:
     """The spec that the options ask for."""
     from hephaes_rpc.serde import structure
 
-    output: dict[str, Any] = {"format": arguments.format}
+    output: dict[str, Any] = {"format": arguments.format or "parquet"}
     for name in _OUTPUT_OPTIONS:
         if (value := getattr(arguments, name)) is not None:
             output[name] = value
@@ -123,7 +183,7 @@ def _mapping(topics: list[str]) -> dict[str, list[str]]:
     return auto_mapping([_Topic(topic) for topic in dict.fromkeys(topics)])
 
 
-def _stems(logs: list[str]) -> list[str]:
+def _stems(logs: Sequence[str]) -> list[str]:
     """Names of the outputs: those of the logs, numbered from 2 where several logs share one."""
     stems: list[str] = []
     for log in logs:
@@ -136,7 +196,7 @@ def _stems(logs: list[str]) -> list[str]:
     return stems
 
 
-class _Stop:
+class Stop:
     """Set by the first SIGINT or SIGTERM; the second one interrupts at once."""
 
     signal = 0
@@ -149,7 +209,7 @@ class _Stop:
 
 
 @contextmanager
-def _stopping(stop: _Stop) -> Iterator[None]:
+def stopping(stop: Stop) -> Iterator[None]:
     """Have the signals that stop a program set ``stop`` instead."""
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -171,12 +231,12 @@ def _no_empty_folder(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-class _Context(NamedTuple):
+class RunContext(NamedTuple):
     """What the pipeline sees of the command line."""
 
     name: str
     display: Display
-    stop: _Stop
+    stop: Stop
 
     @property
     def temp_tag(self) -> str:
