@@ -31,7 +31,7 @@ CACHE_BYTES = 128 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``cat``."""
-    parser.add_argument("log", metavar="LOG", help="a .bag or .mcap file")
+    parser.add_argument("log", metavar="LOG", help="a .bag, .mcap or .db3 file, or a recording's folder")
     parser.add_argument("--topic", action="append", metavar="NAME", help="only this topic; may be repeated")
     parser.add_argument("--limit", type=_limit, metavar="N", help="at most this many messages")
 

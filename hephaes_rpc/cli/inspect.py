@@ -6,6 +6,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from attrs import asdict
+
 from hephaes_rpc.cli.terminal import amount, display, printable, seconds
 from hephaes_rpc.engine.logs.describe import NS_PER_S, LogInfo, StreamInfo, describe
 from hephaes_rpc.engine.logs.opening import open_log
@@ -17,7 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``inspect``."""
-    parser.add_argument("log", metavar="LOG", help="a .bag or .mcap file")
+    parser.add_argument("log", metavar="LOG", help="a .bag, .mcap or .db3 file, or a recording's folder")
     parser.add_argument("--json", action="store_true", help="print JSON, for a refused log too")
     parser.add_argument(
         "--check",
@@ -69,6 +71,9 @@ def _inspect(path: str, check: bool) -> tuple[dict[str, Any], LogInfo]:
         "message_count": summary.message_count,
         "messages_read": counted and counted.messages,
         "messages_distinct": counted and counted.distinct,
+        "recovered": summary.recovered,
+        "reason": summary.reason,
+        "lost_ranges": [asdict(lost) for lost in summary.lost_ranges],
         "gaps": summary.gaps,
         "warnings": summary.warnings,
         "compression": _compression(summary),
@@ -84,6 +89,9 @@ def _refused(path: str, error: HephaesError) -> dict[str, Any]:
         "error": {"kind": error.kind, "message": error.message},
         "messages_read": 0,
         "messages_distinct": 0,
+        "recovered": False,
+        "reason": error.message,
+        "lost_ranges": [],
         "gaps": [],
         "warnings": [],
     }

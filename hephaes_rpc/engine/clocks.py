@@ -6,7 +6,7 @@ message whose payload is malformed has no time on a clock of its payload, and a 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hephaes_rpc.engine.assembly import MAX_FAILURES_DESCRIBED, Failure
 from hephaes_rpc.engine.decode import STATUS_NAMES, StreamDecoder
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
+from hephaes_rpc.engine.logs.types import StorageFormat
 from hephaes_rpc.engine.plan import Int64s
 from hephaes_rpc.engine.spec import FIELD_CLOCK, parse_path
 from hephaes_rpc.errors import SpecError
@@ -68,14 +69,15 @@ class Stamps:
             self.failures.append(Failure(time, reason))
 
 
-def check_clock(clock: str, stream: Stream, storage_format: Literal["bag", "mcap"]) -> None:
+def check_clock(clock: str, stream: Stream, storage_format: StorageFormat) -> None:
     """Raise SpecError for a clock that the stream does not have, LogError for a stream that cannot be decoded."""
     if clock == "log_time":
         return
     if clock == "publish_time":
-        if storage_format == "bag":
+        if storage_format != "mcap":
             raise SpecError(
-                f"topic {stream.topic!r}: a bag has no publish times; take clock 'log_time' or 'header_stamp'",
+                f"topic {stream.topic!r}: a {storage_format} has no publish times;"
+                " take clock 'log_time' or 'header_stamp'",
                 topic=stream.topic,
             )
         return

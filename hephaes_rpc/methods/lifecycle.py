@@ -150,7 +150,7 @@ async def initialize(ctx: RequestContext, params: InitializeParams) -> Initializ
         Capabilities(
             methods=[name for name, known in REGISTRY.methods.items() if not known.notification],
             notifications=[name for name, known in REGISTRY.outgoing.items() if not known.request],
-            formats=Formats(logs=["bag", "mcap"], outputs=["parquet", "tfrecord"]),
+            formats=Formats(logs=["bag", "db3", "mcap"], outputs=["parquet", "tfrecord"]),
             features=Features(),
         ),
     )

@@ -341,7 +341,9 @@ def _already_registered(path: Path, asset_id: str, has_changed: bool) -> Hephaes
 
 
 def _file_type(path: Path) -> str:
-    return path.suffix.removeprefix(".").lower()
+    """The suffix without that of packing; a name without one is the folder of a recording."""
+    suffixes = [suffix for suffix in path.name.lower().split(".")[1:] if suffix not in ("zstd", "zst")]
+    return suffixes[-1] if suffixes else "rosbag2"
 
 
 def _search_text(path: Path, stored: str) -> str:

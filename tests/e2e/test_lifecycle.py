@@ -46,7 +46,7 @@ def test_initialize_tells_what_the_sidecar_can_do(spawn: SpawnSidecar) -> None:
     assert {"initialize", "shutdown", "health", "rpc.discover", "assets/list"} <= set(capabilities["methods"])
     assert "exit" not in capabilities["methods"]
     assert {"jobs/didChange", "jobs/progress", "$/progress", "assets/didChange"} <= set(capabilities["notifications"])
-    assert capabilities["formats"] == {"logs": ["bag", "mcap"], "outputs": ["parquet", "tfrecord"]}
+    assert capabilities["formats"] == {"logs": ["bag", "db3", "mcap"], "outputs": ["parquet", "tfrecord"]}
     documented = {method["name"] for method in sidecar.request("rpc.discover")["methods"]}
     assert {*capabilities["methods"], *capabilities["notifications"]} <= documented
     health = sidecar.request("health")

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Self, TypeAlias
 import numpy as np
 from attrs import evolve
 
+from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.index import MessageIndex
 from hephaes_rpc.engine.logs.inflate import inflate
 from hephaes_rpc.engine.logs.sweep import Chunk, Sweep
@@ -31,8 +32,8 @@ Payload: TypeAlias = bytes | memoryview
 
 SAMPLED_MESSAGES = 64
 SAMPLED_CHUNKS = 8
-UNWRAPPED = frozenset(("ros1", "json", "protobuf", "flatbuffer", "cbor", "msgpack"))
-"""Encodings whose messages rosbag2 never compresses one by one."""
+OTHER_ENCODINGS = frozenset(("ros1", "json", "protobuf", "flatbuffer", "cbor", "msgpack", "xcdr2", ""))
+"""Message encodings that are known not to be CDR."""
 
 
 class StaleIndexError(LogError):
@@ -83,12 +84,18 @@ class IndexedReader(LogReader):
 
     _index: MessageIndex
 
-    def __init__(self, path: str, size_bytes: int, progress: Progress) -> None:
-        """Nothing is read here."""
-        self._path, self._size_bytes, self._progress = path, size_bytes, progress
-        self._found = Sweep()
+    def __init__(self, file: LogFile, progress: Progress) -> None:
+        """Own ``file``, once all of the reader's making succeeded; nothing is read here."""
+        self._file, self._progress = file, progress
+        self._found = self._nothing_found()
         self._connections: dict[int, Connection] = {}
         self.profile = self.library = ""
+
+    def _nothing_found(self) -> Sweep:
+        found = Sweep()
+        if self._file.damage:
+            found.warn(self._file.damage, lost=True)
+        return found
 
     @abstractmethod
     def _stream_of(self, connection: Connection) -> tuple[Literal[1, 2], str | None]:
@@ -120,8 +127,8 @@ class IndexedReader(LogReader):
         Payloads that are zstd frames, as rosbag2 writes them with compression per message, come decompressed.
         """
         data, walk = self._read(i, slots)
-        wrapped = [id_ for id_, connection in self._connections.items() if connection.encoding not in UNWRAPPED]
-        return inflate(data, walk, np.unique(slots[wrapped]), f"{self._path}: {self._where(i)}")
+        wrapped = [id_ for id_, connection in self._connections.items() if connection.encoding not in OTHER_ENCODINGS]
+        return inflate(data, walk, np.unique(slots[wrapped]), f"{self._file.path}: {self._where(i)}")
 
     def _where(self, i: int) -> str:
         chunk = self._found.chunks[i]
@@ -129,7 +136,7 @@ class IndexedReader(LogReader):
         return f"{name} at byte {chunk.position}"
 
     def _stale(self, i: int) -> StaleIndexError:
-        text = f"{self._path}: {self._where(i)} does not hold the messages its index lists"
+        text = f"{self._file.path}: {self._where(i)} does not hold the messages its index lists"
         return StaleIndexError("bad_input", text, chunk=i)
 
     # Making the summary -----------------------------------------------------------------------------------------------
@@ -140,8 +147,8 @@ class IndexedReader(LogReader):
         filled = self.chunks.start_ns <= self.chunks.end_ns
         some = bool(filled.any())
         self.summary = LogSummary(
-            path=self._path,
-            size_bytes=self._size_bytes,
+            path=self._file.path,
+            size_bytes=self._file.stored_bytes,
             storage_format=self.storage_format,
             ros_version="ROS1" if self.storage_format == "bag" or self.profile == "ros1" else "ROS2",
             profile=self.profile,
@@ -155,7 +162,7 @@ class IndexedReader(LogReader):
             gaps=list(self._found.gaps),
             warnings=list(self._found.warnings),
             lost_ranges=list(self._found.lost),
-            files=(self._path,),
+            files=(self._file.path,),
         )
 
     def _streams(self) -> tuple[Stream, ...]:

@@ -3,6 +3,7 @@
 import os
 import stat
 from os import PathLike
+from typing import Self
 
 from hephaes_rpc.errors import HephaesError
 
@@ -12,18 +13,21 @@ _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
 class LogFile:
     """Positional reads of a regular file, as large as it was when it was opened; safe from several threads.
 
-    Memory mapping is avoided on purpose: a file that shrinks under a mapping kills the process.
+    Memory mapping is avoided on purpose: a file that shrinks under a mapping kills the process.  For a file that was
+    unpacked ``stored_bytes`` is its size on the disk, ``size`` that of its content, and ``damage`` tells what of it
+    could not be unpacked.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
         """Open ``path``; raises HephaesError (``invalid_path``, ``permission``, ``io_error``)."""
         self.path = os.fspath(path)
+        self.damage: str | None = None
         self._fd = -1
         try:
             if not stat.S_ISREG(os.stat(self.path).st_mode):  # noqa: PTH116  (before open: a pipe would block)
                 raise HephaesError("invalid_path", f"{self.path} is not a file", path=self.path)
             self._fd = os.open(self.path, _OPEN_FLAGS)
-            self.size = os.fstat(self._fd).st_size
+            self.size = self.stored_bytes = os.fstat(self._fd).st_size
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise HephaesError("invalid_path", f"{self.path} does not exist", path=self.path) from error
         except PermissionError as error:
@@ -52,6 +56,14 @@ class LogFile:
     def read_up_to(self, position: int, length: int) -> bytes:
         """As ``read``, cut at the end of the file."""
         return self.read(position, max(0, min(length, self.size - position)))
+
+    def replaced(self, fd: int, damage: str | None) -> Self:
+        """The unpacked content of this file, open as ``fd``, under the same path; this one is closed."""
+        unpacked = type(self).__new__(type(self))
+        unpacked.path, unpacked.stored_bytes, unpacked.damage = self.path, self.stored_bytes, damage
+        unpacked._fd, unpacked.size = fd, os.fstat(fd).st_size
+        self.close()
+        return unpacked
 
     def close(self) -> None:
         """Close the descriptor; may be called twice."""

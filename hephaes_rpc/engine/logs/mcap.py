@@ -16,7 +16,7 @@ from mcap.opcode import Opcode
 from mcap.records import Channel, Header, McapRecord, Schema, Statistics
 
 from hephaes_native import records
-from hephaes_rpc.engine.logs.base import Progress, message_type
+from hephaes_rpc.engine.logs.base import OTHER_ENCODINGS, Progress, message_type
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.index import ChunkEntries
@@ -38,7 +38,6 @@ LEAST_WINDOW: Final = 4 << 10
 MOST_WINDOW: Final = 1 << 20
 SUMMARY_WINDOW: Final = 1 << 20
 MAX_NAME_BYTES: Final = 64
-OTHER_ENCODINGS: Final = frozenset({"ros1", "json", "protobuf", "flatbuffer", "cbor", "msgpack", "xcdr2", ""})
 
 _RECORD = struct.Struct("<BQ")
 _CHUNK = struct.Struct("<QQQII")

@@ -32,8 +32,7 @@ class RecordReader(IndexedReader):
 
     def __init__(self, file: LogFile, progress: Progress) -> None:
         """Index ``file``, which the reader owns once that succeeded."""
-        super().__init__(file.path, file.size, progress)
-        self._file = file
+        super().__init__(file, progress)
         self._scanned: set[int] = set()
         self._cut: set[int] = set()
         self._sweep()
