@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from rosbags.highlevel import AnyReaderError
 
 from hephaes_rpc.engine.logs import open_log
 from hephaes_rpc.engine.plan import auto_mapping
 from hephaes_rpc.errors import LogError
-from tests.compare import logs
+from tests.compare import logs, specs
 from tests.compare.datasets import topics_of
+from tests.compare.traps import TRAPS
 
 DATA = Path(__file__).parents[1] / "data"
 MAX_BYTES = 120_000
@@ -20,13 +21,18 @@ RATES = {"downsample": 10.0, "interpolate": 13.0}
 
 @frozen
 class Case:
-    """A log and what is made of it: rows of a mapping, perhaps resampled."""
+    """A log and what is made of it: rows of a mapping, perhaps resampled, or what a spec says.
+
+    Args:
+        mapping: Empty with a ``spec``.
+    """
 
     name: str
     log: Path
     format: str
-    mapping: dict[str, list[str]]
+    mapping: dict[str, list[str]] = field(factory=dict)
     resample: dict[str, Any] | None = None
+    spec: dict[str, Any] | None = None
 
     @property
     def interpolated(self) -> bool:
@@ -35,8 +41,10 @@ class Case:
 
     def task(self, out: Path) -> dict[str, Any]:
         """For ``reference.py``."""
-        mapping = {"mapping": self.mapping, "resample": self.resample}
-        return {"log": str(self.log), "out": str(out), "format": self.format, **mapping}
+        common = {"log": str(self.log), "out": str(out), "format": self.format}
+        if self.spec is not None:
+            return {**common, "spec": {**self.spec, "output": {"format": self.format}}}
+        return {**common, "mapping": self.mapping, "resample": self.resample}
 
 
 def made_logs(folder: Path) -> list[Path]:
@@ -62,6 +70,20 @@ def mapping_cases(log: Path, name: str) -> Iterator[Case]:
         for mode in ("none", "downsample", "interpolate"):
             resample = None if mode == "none" else {"freq_hz": RATES[mode], "method": mode}
             yield Case(f"{name} {fmt} {mode}", log, fmt, mapping, resample)
+
+
+def spec_cases(log: Path, name: str) -> Iterator[Case]:
+    """Specs on the robot, in both formats."""
+    for fmt in ("parquet", "tfrecord"):
+        chosen = specs.EQUAL | (specs.PARQUET_ONLY if fmt == "parquet" else {})
+        for title, spec in chosen.items():
+            yield Case(f"{name} {fmt} spec {title}", log, fmt, spec=spec)
+
+
+def trap_cases(log: Path, name: str) -> Iterator[tuple[Case, str]]:
+    """Specs that the reference gets wrong, each with the name of its trap."""
+    for title, trap in TRAPS.items():
+        yield Case(f"{name} {trap.format} trap {title}", log, trap.format, spec=trap.spec), title
 
 
 def _mapping(log: Path) -> dict[str, list[str]]:

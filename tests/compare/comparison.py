@@ -165,5 +165,31 @@ def _floats(kind: pa.DataType, reference: Any, ours: float, between: Between | N
         yield Finding(reason, path, reference, ours)
 
 
+def compare_json(reference: Any, ours: Any, path: str) -> Iterator[Finding]:
+    """The same for two values that were JSON text."""
+    if isinstance(reference, dict) and isinstance(ours, dict) and "__float__" not in ours:
+        constants = {name for name in reference if CONSTANT.fullmatch(name)} - ours.keys()
+        if constants:
+            yield Finding("constants", path, sorted(constants), None)
+        if reference.keys() - constants != ours.keys():
+            yield Finding(UNEXPLAINED, path, sorted(reference), sorted(ours))
+            return
+        for name, value in ours.items():
+            yield from compare_json(reference[name], value, f"{path}.{name}")
+    elif isinstance(reference, list) and isinstance(ours, list) and len(reference) == len(ours):
+        for i, (theirs, mine) in enumerate(zip(reference, ours, strict=True)):
+            yield from compare_json(theirs, mine, f"{path}[{i}]")
+    elif isinstance(ours, bytes):
+        yield from _bytes(reference, ours, None, path)
+    elif reference is None and isinstance(ours, dict):
+        yield Finding("not a number", path, reference, ours)
+    elif isinstance(reference, float) and isinstance(ours, float):
+        if reference != ours:
+            short = np.float32(reference) == ours
+            yield Finding("digits" if short else UNEXPLAINED, path, reference, ours)
+    elif reference != ours or isinstance(reference, str) is not isinstance(ours, str):
+        yield Finding(UNEXPLAINED, path, reference, ours)
+
+
 def _same(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))

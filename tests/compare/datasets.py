@@ -24,12 +24,15 @@ from tests.reference.tfrecord import LENGTH, Example, parse
 Decode = Callable[[bytes], Any]
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Dataset:
     """Row times, and per field a value for every row."""
 
     times: list[int]
     fields: dict[str, list[Any]]
+
+    def __repr__(self) -> str:
+        return f"{len(self.times)} rows of {', '.join(self.fields)}"
 
 
 @frozen(eq=False)
@@ -132,6 +135,11 @@ def _cell(text: str | None, decode: Decode | None) -> Any:
         return text  # it writes strings bare
     content = _tagged(value)
     return decode(content) if decode and isinstance(content, bytes) else content
+
+
+def parsed(text: str | None) -> Any:
+    """The value of our JSON text, bytes no longer tagged."""
+    return None if text is None else _tagged(json.loads(text))
 
 
 def _tagged(value: Any) -> Any:

@@ -76,8 +76,13 @@ VALUES: Mapping[str, Difference] = {
     ),
     "declared width": Difference(
         "P-10",
-        "a blended float32 is written with the digits of a float64",
-        "rounded once, to the width that the message declares",
+        "a blended float32, and a float64 that a feature declares float32, keep the digits of a float64",
+        "rounded once, to the declared width",
+    ),
+    "digits": Difference(
+        "",
+        "a float32 of an array inside JSON has the fewest digits that name it among float32",
+        "the digits of its exact value",
     ),
     "one instant": Difference(
         "A-04",

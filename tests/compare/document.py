@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from tests.compare.differences import RUNS, VALUES, table
+from tests.compare.traps import DIFFERENCES
 
 PATH = Path(__file__).parents[2] / "docs" / "reference-differences.md"
-TABLES = {"values": VALUES, "runs": RUNS}
+TABLES = {"values": VALUES, "runs": RUNS, "specs": DIFFERENCES}
 
 
 def _rendered(text: str) -> str:

@@ -2,47 +2,97 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+from attrs import frozen
+from rosbags.highlevel import AnyReaderError
 
-from hephaes_rpc.engine.spec import Output, ParquetOutput, Resample, TFRecordOutput
-from tests import corpus
+from hephaes_rpc.engine import document
+from hephaes_rpc.engine.pipeline import convert
+from hephaes_rpc.engine.spec import ConversionSpec, ParquetOutput, Resample, TFRecordOutput
+from hephaes_rpc.engine.task import ConvertTask
+from hephaes_rpc.errors import HephaesError
 from tests.compare import datasets
 from tests.compare.cases import Case
-from tests.compare.comparison import UNEXPLAINED, Between, Finding, compare
-from tests.compare.datasets import Topic
+from tests.compare.comparison import UNEXPLAINED, Between, Finding, compare, compare_json
+from tests.compare.datasets import Dataset, Topic
+from tests.compare.differences import run_reason
+from tests.corpus import Context
 
 
-def ours(case: Case, folder: Path, output: Output | None = None) -> Path:
+def ours(case: Case, folder: Path, fmt: str = "") -> Path:
     """The dataset that this engine makes."""
-    output = output or (ParquetOutput() if case.format == "parquet" else TFRecordOutput())
-    resample = Resample(**case.resample) if case.resample else None
-    return Path(corpus.run(case.log, folder, output, mapping=case.mapping, resample=resample).outputs[0].path)
-
-
-def findings(case: Case, reference: Path, folder: Path) -> Iterator[Finding]:
-    """Where our dataset, made in ``folder``, and that of the reference differ."""
-    path = ours(case, folder)
-    topics = datasets.topics_of(case.log)
-    of_field = {name: topics[selectors[0]] for name, selectors in case.mapping.items()}
-    if case.format == "parquet":
-        schema = pq.read_schema(path)
-        mine = datasets.ours_parquet(path)
-        theirs = datasets.reference_parquet(reference, {name: topic.decode for name, topic in of_field.items()})
+    fmt = fmt or case.format
+    if case.spec is not None:
+        spec = document.load({**case.spec, "output": {"format": fmt}}).spec
     else:
-        schema = pq.read_schema(ours(case, folder / "typed", ParquetOutput()))
-        mine = datasets.ours_tfrecord(path, schema)
-        theirs = datasets.reference_tfrecord(reference, schema)
+        output = ParquetOutput() if fmt == "parquet" else TFRecordOutput()
+        resample = Resample(**case.resample) if case.resample else None
+        spec = ConversionSpec(output=output, mapping=case.mapping, resample=resample)
+    task = ConvertTask(
+        log_path=str(case.log), spec=spec, output_dir=str(folder), episode_id="episode_0001", stem="ours"
+    )
+    return Path(convert(task, Context()).outputs[0].path)
+
+
+@frozen(eq=False)
+class Pair:
+    """What both made of a case; an error's text where there is no dataset."""
+
+    case: Case
+    schema: pa.Schema | None
+    theirs: Dataset | str
+    mine: Dataset | str
+    topics: dict[str, Topic]
+
+
+def pair(case: Case, answer: dict[str, Any], folder: Path) -> Pair:
+    """Run ours in ``folder`` and read what the reference answered."""
+    theirs: Dataset | str = answer["error"] or "no dataset"
+    topics, schema, mine = {}, None, ""
+    with suppress(AnyReaderError):
+        topics = datasets.topics_of(case.log)
+    try:
+        path = ours(case, folder)
+        schema = pq.read_schema(path if case.format == "parquet" else ours(case, folder / "typed", "parquet"))
+    except Exception as error:  # a crash is told like any other difference
+        mine = f"{error.kind if isinstance(error, HephaesError) else type(error).__name__}: {error}"
+    else:
+        mine = datasets.ours_parquet(path) if case.format == "parquet" else datasets.ours_tfrecord(path, schema)
+    if answer["file"] is not None:
+        file = Path(answer["file"])
+        if case.format == "parquet":
+            decoders = {name: topics[selectors[0]].decode for name, selectors in case.mapping.items()}
+            theirs = datasets.reference_parquet(file, decoders)
+        else:
+            theirs = datasets.reference_tfrecord(file, schema) if schema else "a dataset"
+    return Pair(case, schema, theirs, mine, topics)
+
+
+def findings(both: Pair) -> Iterator[Finding]:
+    """Where two datasets differ."""
+    case, theirs, mine = both.case, both.theirs, both.mine
+    if isinstance(theirs, str) or isinstance(mine, str):
+        reason = isinstance(theirs, str) and not isinstance(mine, str) and run_reason(theirs)
+        yield Finding(reason or UNEXPLAINED, "", theirs, mine)
+        return
     if mine.times != theirs.times:
         yield Finding(UNEXPLAINED, "timestamp_ns", theirs.times, mine.times)
         return
-    for name, topic in of_field.items():
-        kind = schema.field(name).type
-        around = _Neighbours(topic) if case.interpolated else None
-        for time, reference_value, our_value in zip(mine.times, theirs.fields[name], mine.fields[name], strict=True):
-            between = around.at(time) if around and our_value is not None else None
-            yield from compare(kind, reference_value, our_value, between, name)
+    for name, values in mine.fields.items():
+        kind = both.schema.field(name).type
+        around = _Neighbours(both.topics[case.mapping[name][0]]) if case.interpolated else None
+        is_json = case.spec is not None and case.spec["features"][name]["dtype"] == "json"
+        for time, reference, value in zip(mine.times, theirs.fields[name], values, strict=True):
+            if is_json:
+                yield from compare_json(reference, datasets.parsed(value), name)
+            else:
+                between = around.at(time) if around and value is not None else None
+                yield from compare(kind, reference, value, between, name)
 
 
 class _Neighbours:

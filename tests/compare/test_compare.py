@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from tests.compare import document
-from tests.compare.comparison import Between, compare
+from tests.compare.comparison import Between, compare, compare_json
 from tests.compare.differences import RUNS, VALUES, run_reason
 
 STAMP = pa.struct([("sec", pa.int32()), ("nanosec", pa.uint32())])
@@ -87,6 +87,24 @@ def test_a_reason_is_found(kind, reference, ours, between, reason):
 )
 def test_everything_else_is_unexplained(kind, reference, ours, between):
     assert set(reasons(kind, reference, ours, between)) == {"unexplained"}
+
+
+@pytest.mark.parametrize(
+    ("reference", "ours", "reason"),
+    [
+        ({"a": [1, None]}, {"a": [1, None]}, None),
+        ({"a": 1, "MAX": 2}, {"a": 1}, "constants"),
+        ([1, 2], b"\1\2", "byte list"),
+        (None, {"__float__": "nan"}, "not a number"),
+        (0.1, 0.10000000149011612, "digits"),
+        (0.1, 0.2, "unexplained"),
+        ({"a": 1}, {"b": 1}, "unexplained"),
+        ([1], [1, 2], "unexplained"),
+        ("1", 1, "unexplained"),
+    ],
+)
+def test_json_is_compared_without_a_type(reference, ours, reason):
+    assert [finding.reason for finding in compare_json(reference, ours, "x")] == ([reason] if reason else [])
 
 
 def test_lists_of_two_lengths_stay_as_they_are():
