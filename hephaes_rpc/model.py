@@ -17,6 +17,8 @@ Unit = Literal["bytes", "rows", "messages", "assets"]
 MappingMode = Literal["auto", "custom", "spec", "saved-config"]
 OutputRole = Literal["dataset", "manifest", "report", "sidecar"]
 Availability = Literal["ready", "missing", "invalid"]
+ConfigStatus = Literal["ready", "needs_migration", "invalid"]
+ChangeKind = Literal["create", "update", "duplicate", "migration", "import"]
 
 FINAL: frozenset[JobStatus] = frozenset(("succeeded", "failed", "cancelled"))
 ACTIVE: frozenset[JobStatus] = frozenset(("queued", "running", "cancelling"))
@@ -188,6 +190,43 @@ class Job:
     progress: Progress | None
     error: JobError | None
     signal: str | None
+
+
+@frozen
+class ConfigSummary:
+    """A saved conversion config; what begins with ``spec_`` is null or 0 while it is invalid.
+
+    Args:
+        metadata: Free notes, part of the document.
+        spec_document_version: That of the document as it is stored.
+        draft_count: Draft revisions made for it.
+        migration_notes: Summaries of its migrations, the newest first.
+        invalid_reason: Why its document cannot be used.
+        last_opened_at: When it was last run.
+        status: ``needs_migration`` is as good as ready: an older document, rewritten when it is next run or changed.
+    """
+
+    id: str
+    name: str
+    description: str | None
+    metadata: dict[str, Any]
+    spec_document_version: int
+    spec_schema_name: str | None
+    spec_schema_version: int | None
+    spec_row_strategy_kind: Literal["trigger", "per-message", "resample"] | None
+    spec_output_format: Literal["parquet", "tfrecord"] | None
+    spec_output_compression: str | None
+    spec_feature_count: int
+    revision_count: int
+    draft_count: int
+    migration_notes: list[str]
+    invalid_reason: str | None
+    latest_preview_available: bool
+    latest_preview_updated_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    last_opened_at: datetime | None
+    status: ConfigStatus
 
 
 @frozen

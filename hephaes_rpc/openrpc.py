@@ -59,6 +59,7 @@ _DATA: dict[str, dict[str, Any]] = {
     "errors": {"type": "array", "items": _ISSUE},
     "expected_offset": {"type": "integer"},
     "jobs": {"type": "object", "additionalProperties": {"type": "integer"}},
+    "revision_number": {"type": "integer"},
 }
 """Members of the data of errors that are no text."""
 _COMMON_ERRORS = ("not_initialized", "invalid_request", "cancelled", "bug")

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-MODULES = ("lifecycle", "workspaces", "assets", "conversions", "jobs", "outputs")
+MODULES = ("lifecycle", "workspaces", "assets", "conversion_configs", "conversions", "jobs", "outputs")
 
 
 def register_all() -> None:

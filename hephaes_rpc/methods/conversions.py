@@ -1,10 +1,11 @@
 """Conversions: ask for one, follow it, find it again; what conversions there can be."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from attrs import evolve, field, frozen
 
+from hephaes_rpc.engine.document import SpecDocument, load, to_dict
 from hephaes_rpc.engine.names import check_logs
 from hephaes_rpc.engine.rowtopics import row_clocks
 from hephaes_rpc.engine.rules import check_spec
@@ -50,12 +51,10 @@ from hephaes_rpc.model import (
 )
 from hephaes_rpc.registry import Lane, RequestContext, method
 from hephaes_rpc.serde import closest, unstructure
+from hephaes_rpc.store.configs import ConfigInUse
 from hephaes_rpc.store.conversions import ConversionFilters
 from hephaes_rpc.store.values import new_id
 from hephaes_rpc.store.workspace import OpenWorkspace
-
-if TYPE_CHECKING:
-    from hephaes_rpc.engine.document import SpecDocument
 
 POLICY_VERSION = 1
 SPEC_VERSION = 2
@@ -111,7 +110,15 @@ class ConversionParams(InWorkspace):
     "conversions/create",
     params=ConversionsCreateParams,
     result=ConversionDetail,
-    errors=("unknown_asset", "asset_not_indexed", "invalid_spec", "unsupported", *WORKSPACE_ERRORS),
+    errors=(
+        "unknown_asset",
+        "asset_not_indexed",
+        "unknown_config",
+        "config_invalid",
+        "invalid_spec",
+        "unsupported",
+        *WORKSPACE_ERRORS,
+    ),
     lane=Lane.IO,
     progress=True,
 )
@@ -119,14 +126,12 @@ def conversions_create(ctx: RequestContext, params: ConversionsCreateParams) -> 
     """Queue a conversion; answers at once, ``jobs/didChange`` tells how it ends."""
     asset_ids = [asset_id.strip() for asset_id in params.asset_ids]
     require([*_wrong_ids(asset_ids), *_wrong_mapping(params.mapping), *_excluded(params)])
-    if params.saved_config_id is not None:
-        raise HephaesError(
-            "unsupported",
-            "conversions/create does not take saved_config_id in this version",
-            hint="describe the conversion by spec, or by mapping, output and resample",
-        )
     workspace = ctx.workspace(params.workspace_id)
-    detail = _create(workspace, asset_ids, params, _document(params, len(asset_ids)))
+    assets = _indexed(workspace, asset_ids)
+    saved = _saved(workspace, params.saved_config_id)
+    if saved is not None:
+        ctx.app.notify.changed("conversionConfigs", workspace.id, [saved.id], "updated")
+    detail = _create(workspace, assets, params, _document(params, len(assets), saved), saved)
     ctx.app.jobs.submit(workspace, detail.job)
     return detail
 
@@ -179,11 +184,25 @@ def _excluded(params: ConversionsCreateParams) -> list[dict[str, Any]]:
     return []
 
 
-def _document(params: ConversionsCreateParams, n_assets: int) -> "SpecDocument":
-    """The spec that is asked for; raises SpecError."""
-    from hephaes_rpc.engine.document import SpecDocument, load
+def _saved(workspace: OpenWorkspace, selector: str | None) -> ConfigInUse | None:
+    """The saved config that is asked for; raises ``unknown_config``, ``config_invalid``."""
+    if selector is None:
+        return None
+    try:
+        return workspace.configs.use(selector)
+    except HephaesError as error:
+        if error.kind != "config_not_found":
+            raise
+        raise HephaesError("unknown_config", error.message, saved_config_id=selector) from None
 
-    if params.spec is None:
+
+def _document(params: ConversionsCreateParams, n_assets: int, saved: ConfigInUse | None) -> SpecDocument:
+    """The spec that is asked for; raises SpecError."""
+    if saved is not None:
+        document = saved.document
+    elif params.spec is not None:
+        document = load(params.spec)
+    else:
         spec = ConversionSpec(
             mapping=params.mapping,
             resample=params.resample,
@@ -192,7 +211,6 @@ def _document(params: ConversionsCreateParams, n_assets: int) -> "SpecDocument":
         )
         check_spec(spec)
         return SpecDocument(spec=spec)
-    document = load(params.spec)
     spec = document.spec
     if spec.input.paths:
         raise SpecError("input.paths has no effect here: the logs are chosen by asset_ids")
@@ -203,14 +221,21 @@ def _document(params: ConversionsCreateParams, n_assets: int) -> "SpecDocument":
     return evolve(document, spec=evolve(spec, output=output, write_manifest=params.write_manifest))
 
 
+def _mode(params: ConversionsCreateParams) -> MappingMode:
+    if params.saved_config_id is not None:
+        return "saved-config"
+    return "spec" if params.spec is not None else "auto" if params.mapping is None else "custom"
+
+
 def _create(
-    workspace: OpenWorkspace, asset_ids: Sequence[str], params: ConversionsCreateParams, document: "SpecDocument"
+    workspace: OpenWorkspace,
+    assets: Sequence[AssetDetail],
+    params: ConversionsCreateParams,
+    document: SpecDocument,
+    saved: ConfigInUse | None,
 ) -> ConversionDetail:
     """Check the request against the assets, then store the conversion with its queued job."""
-    from hephaes_rpc.engine.document import to_dict
-
     spec = document.spec
-    assets = _indexed(workspace, asset_ids)
     mapping: Mapping[str, Sequence[str]] = {}
     if spec.features:
         _require_topics(spec, assets)
@@ -219,11 +244,10 @@ def _create(
     conversion_id = new_id()
     output_path = str(workspace.outputs_dir / conversion_id)
     policy = representation_policy(spec.output)
-    mode: MappingMode = "spec" if params.spec is not None else "auto" if params.mapping is None else "custom"
     written = to_dict(document)
     config = {
         "mapping": mapping,
-        "mapping_mode": mode,
+        "mapping_mode": _mode(params),
         "output": unstructure(spec.output),
         "resample": unstructure(spec.resample),
         "write_manifest": spec.write_manifest,
@@ -231,6 +255,12 @@ def _create(
         "representation_policy": unstructure(policy)
         | {"effective_image_payload_contract": policy.image_payload_contract},
     }
+    if saved is not None:
+        config |= {
+            "saved_config_id": saved.id,
+            "saved_config_revision_number": saved.revision_number,
+            "saved_config_spec_document_version": document.spec_version,
+        }
     payload = {
         "type": "convert",
         "conversion_id": conversion_id,
@@ -243,12 +273,14 @@ def _create(
         "overwrite": False,
     }
     return workspace.conversions.create(
-        asset_ids,
+        [each.asset.id for each in assets],
         config,
         payload,
         output_path=output_path,
         policy=policy,
         conversion_id=conversion_id,
+        saved_config_id=saved.id if saved else None,
+        saved_config_revision_id=saved.revision_id if saved else None,
         job_config={"execution": "worker", "output_path": output_path, **config},
     )
 
@@ -406,7 +438,7 @@ class EngineCapabilities:
     transform_kinds: list[str] = field(factory=lambda: _kinds(Transform))
     split_strategies: list[str] = field(factory=lambda: _choices(SplitStrategy))
     clocks: list[str] = field(factory=lambda: [*CLOCKS, f"{FIELD_CLOCK}<path>"])
-    mapping_modes: list[str] = field(factory=lambda: ["auto", "custom", "spec"])
+    mapping_modes: list[str] = field(factory=lambda: ["auto", "custom", "spec", "saved-config"])
     resample_strategies: list[str] = field(factory=lambda: _choices(ResampleMethod))
     output_formats: list[str] = field(factory=lambda: _kinds(Output, "format"))
     layouts: list[str] = field(factory=lambda: _choices(Layout))
@@ -436,12 +468,12 @@ class Persistence:
     """What is kept of the way to a conversion."""
 
     mode: str = "sqlite-json"
-    supports_saved_configs: bool = False
-    supports_saved_config_revisions: bool = False
+    supports_saved_configs: bool = True
+    supports_saved_config_revisions: bool = True
     supports_draft_revisions: bool = False
     supports_preview_snapshots: bool = False
-    supports_migration_on_load: bool = False
-    supports_execute_from_saved_config: bool = False
+    supports_migration_on_load: bool = True
+    supports_execute_from_saved_config: bool = True
     spec_document_version: int = SPEC_VERSION
 
 

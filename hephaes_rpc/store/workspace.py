@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.store.assets import Assets
+from hephaes_rpc.store.configs import Configs
 from hephaes_rpc.store.conversions import Conversions
 from hephaes_rpc.store.dashboard import Dashboard
 from hephaes_rpc.store.db import Database, os_error, scripts
@@ -59,6 +60,7 @@ class OpenWorkspace:
         self.conversions = Conversions(self.db, places)
         self.outputs = Outputs(self.db, places)
         self.tags = Tags(self.db)
+        self.configs = Configs(self.db)
         self.uploads = Uploads(self.db)
         self.dashboard = Dashboard(self.db)
 

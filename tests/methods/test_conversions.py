@@ -4,10 +4,11 @@ from typing import Any, get_args
 import pytest
 
 from hephaes_rpc.errors import HephaesError, ParamsError
-from hephaes_rpc.methods import assets, conversions, jobs, outputs, workspaces
+from hephaes_rpc.methods import assets, conversion_configs, conversions, jobs, outputs, workspaces
 from hephaes_rpc.model import AssetMetadata, TopicSummary
 from hephaes_rpc.store import app as store_app
 from hephaes_rpc.store import assets as store_assets
+from hephaes_rpc.store import configs as store_configs
 from hephaes_rpc.store import conversions as store_conversions
 from hephaes_rpc.store import jobs as store_jobs
 from hephaes_rpc.store import outputs as store_outputs
@@ -81,13 +82,6 @@ def test_params_that_do_not_fit(table: Table, params: dict[str, Any], paths: lis
     assert [each["path"] for each in error.errors] == paths
 
 
-@pytest.mark.parametrize("params", [{"saved_config_id": "mine"}])
-def test_what_this_version_does_not_take(table: Table, params: dict[str, Any]) -> None:
-    error = refusal(table, asset_ids=["a"], **params)
-    assert (error.code, error.kind) == (422, "unsupported")
-    assert next(iter(params)) in error.message
-
-
 def test_assets_that_are_unknown_or_not_indexed(table: Table) -> None:
     ready = add(table, "ready.bag", topic("/a"))
     new = [add(table, "one.bag"), add(table, "two.mcap")]
@@ -148,7 +142,13 @@ def test_capabilities_say_what_is_taken(table: Table) -> None:
         "supported_image_payload_contracts": ["bytes_v2", "legacy_list_v1"],
         "legacy_compatibility_marker": "legacy_list_image_payload",
     }
-    assert not any(value for name, value in found["persistence"].items() if name.startswith("supports_"))
+    supported = {name for name, value in found["persistence"].items() if name.startswith("supports_") and value}
+    assert supported == {
+        "supports_saved_configs",
+        "supports_saved_config_revisions",
+        "supports_migration_on_load",
+        "supports_execute_from_saved_config",
+    }
 
 
 @pytest.mark.parametrize(
@@ -157,6 +157,7 @@ def test_capabilities_say_what_is_taken(table: Table) -> None:
         (workspaces, store_app.LISTING),
         (assets, store_assets.LISTING),
         (conversions, store_conversions.LISTING),
+        (conversion_configs, store_configs.LISTING),
         (jobs, store_jobs.LISTING),
         (outputs, store_outputs.LISTING),
     ],
