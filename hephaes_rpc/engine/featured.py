@@ -7,73 +7,45 @@ is in the messages decides which rows there are, or which part they belong to (f
 and a part per row, so that shards are exact; its cost is that of reading the log twice.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from attrs import asdict, evolve, frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from hephaes_rpc.engine import partition as parting
 from hephaes_rpc.engine.assembly import Assembly, Source, TableTask
 from hephaes_rpc.engine.clocks import Stamps, Wanted, check_clock
-from hephaes_rpc.engine.datasets import Datasets, FilePlan, Lane, Opened, all_names, told_by, wanted
-from hephaes_rpc.engine.features import CompiledFeature, Evaluation, FeatureBatch, FeatureCounts, FeatureSet
+from hephaes_rpc.engine.datasets import Datasets, FilePlan, Lane, all_names, told_by, wanted
+from hephaes_rpc.engine.featurerows import PlannedRows, RowMaker, RowTopic, RowWork
+from hephaes_rpc.engine.features import Evaluation, FeatureBatch, FeatureSet
 from hephaes_rpc.engine.intake import Intake, decoder_of
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.manifest import Run, file_name
 from hephaes_rpc.engine.names import check_distinct
 from hephaes_rpc.engine.names import file_name as file_name_of
 from hephaes_rpc.engine.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
-from hephaes_rpc.engine.plan import Int64s, Table
+from hephaes_rpc.engine.plan import Table
 from hephaes_rpc.engine.publish import Publication
-from hephaes_rpc.engine.readers import Rows, SourceRows
-from hephaes_rpc.engine.rows import RowPlan, plan_rows
+from hephaes_rpc.engine.readers import Rows
+from hephaes_rpc.engine.rows import plan_rows
 from hephaes_rpc.engine.rowtopics import main_topic, row_clocks
-from hephaes_rpc.engine.rules import LABEL
-from hephaes_rpc.engine.selection import Bools, require_included
+from hephaes_rpc.engine.selection import require_included
 from hephaes_rpc.engine.sources import Context as FeatureContext
 from hephaes_rpc.engine.spec import (
     TIMESTAMP,
-    ConversionSpec,
     TriggerRows,
     age_column,
 )
 from hephaes_rpc.engine.task import Context, ConvertResult, ConvertTask
-from hephaes_rpc.engine.validation import LabelSummary, Preview, Validator
 from hephaes_rpc.engine.writers import ColumnRole
 from hephaes_rpc.errors import LogError, SpecError
 from hephaes_rpc.serde import closest
 
 Flags = NDArray[np.bool_]
 Sink = Callable[[int, Rows, FeatureBatch, Evaluation], None]
-
-
-@frozen(eq=False)
-class _Topic:
-    """A topic of the rows.
-
-    Args:
-        selected: bool per message in file order; None: all.
-        clock: Its times on a clock other than the log's.
-        publish_time: int64 per message in file order, where a feature asks for it.
-    """
-
-    stream: Stream
-    selected: Bools | None
-    clock: Stamps | None
-    publish_time: Int64s | None
-
-
-@frozen(eq=False)
-class _Planned:
-    """What is known before a payload is read."""
-
-    features: FeatureSet
-    topics: Mapping[str, _Topic]
-    rows: RowPlan
 
 
 @frozen(eq=False)
@@ -102,7 +74,7 @@ class FeaturedConversion:
         plans = self.files(planned.features, found)
         chosen = wanted(plans, self.task.only)
         check_distinct(name for plan in plans for name in all_names(self.spec, plan))
-        work = _Work(self.spec, planned, found, {id(plan): k for k, plan in enumerate(chosen)}, plans)
+        work = RowWork(self.spec, planned, found, {id(plan): k for k, plan in enumerate(chosen)}, plans)
         with Publication(
             Path(self.task.output_dir), self.context.temp_tag, overwrite=self.task.overwrite
         ) as publication:
@@ -129,7 +101,7 @@ class FeaturedConversion:
         found = self.partition(planned.rows.table.n_rows, None)
         plans = self.files(planned.features, found)
         check_distinct(name for plan in plans for name in all_names(self.spec, plan))
-        work = _Work(self.spec, planned, found, {}, plans)
+        work = RowWork(self.spec, planned, found, {}, plans)
         first: list[pa.RecordBatch] = []
 
         def sample(at: int, rows: Rows, batch: FeatureBatch, _: Evaluation) -> None:
@@ -152,7 +124,7 @@ class FeaturedConversion:
 
     # Plan -------------------------------------------------------------------------------------------------------------
 
-    def plan(self) -> _Planned:
+    def plan(self) -> PlannedRows:
         """The rows, and what is read for their features."""
         self.context.check()
         self.context.progress("plan", 0, 1, "messages")
@@ -173,7 +145,7 @@ class FeaturedConversion:
         topics = self.topics(streams, clocks, features)
         times = {topic: source.times for topic, source in self.sources(topics, features).items()}
         assert self.spec.row_strategy is not None
-        return _Planned(features, topics, plan_rows(self.spec.row_strategy, times))
+        return PlannedRows(features, topics, plan_rows(self.spec.row_strategy, times))
 
     def stream(self, topic: str) -> Stream:
         """The stream of a topic that rows are made of."""
@@ -195,7 +167,7 @@ class FeaturedConversion:
 
     def topics(
         self, streams: Mapping[str, Stream], clocks: Mapping[str, str], features: FeatureSet
-    ) -> dict[str, _Topic]:
+    ) -> dict[str, RowTopic]:
         """Which messages of the topics are taken, and their times on other clocks than the log's."""
         names = list(streams)
         selected = self.intake.selected(list(streams.values()))
@@ -216,7 +188,7 @@ class FeaturedConversion:
         for name, chosen in zip(names, selected, strict=True):
             stream = streams[name]
             publish = found.get(("publish", id(stream)))
-            made[name] = _Topic(
+            made[name] = RowTopic(
                 stream, chosen, found.get(("clock", id(stream))), None if publish is None else publish.time
             )
         return made
@@ -226,7 +198,7 @@ class FeaturedConversion:
         self.context.check()
         self.context.progress("plan", done, total, "bytes")
 
-    def sources(self, topics: Mapping[str, _Topic], features: FeatureSet) -> dict[str, Source]:
+    def sources(self, topics: Mapping[str, RowTopic], features: FeatureSet) -> dict[str, Source]:
         """A fresh source per topic, which decodes what the features read."""
         decoders = []
         for name, topic in topics.items():
@@ -281,7 +253,7 @@ class FeaturedConversion:
 
     # Passes -----------------------------------------------------------------------------------------------------------
 
-    def gate(self, planned: _Planned) -> _Gate | None:
+    def gate(self, planned: PlannedRows) -> _Gate | None:
         """The first pass over the log, where one is needed."""
         by_group = parting.needs_values(self.spec.split)
         n_rows = planned.rows.table.n_rows
@@ -317,7 +289,7 @@ class FeaturedConversion:
 
     def evaluate(
         self,
-        planned: _Planned,
+        planned: PlannedRows,
         features: FeatureSet,
         sink: Sink,
         turn: tuple[int, int],
@@ -341,7 +313,7 @@ class FeaturedConversion:
         assembly = Assembly(
             self.log, [sources[name] for name in read], [TableTask(table, schema, tuple(range(len(read))))]
         )
-        maker = _RowMaker(self.log, planned, features, sources)
+        maker = RowMaker(self.log, planned, features, sources)
         evaluation = features.evaluation()
 
         def work(first: int, batch: pa.RecordBatch) -> None:
@@ -366,190 +338,3 @@ def _is_read(features: FeatureSet, topic: str) -> bool:
     """Whether payloads of a topic are decoded."""
     need = features.needs.get(topic)
     return need is not None and (need.select is None or bool(need.select))
-
-
-class _RowMaker:
-    """Puts what assembly gives and what the plan knows into the rows that features are evaluated on."""
-
-    def __init__(self, log: LogReader, planned: _Planned, features: FeatureSet, sources: Mapping[str, Source]) -> None:
-        self._plan = planned.rows
-        self._position = {name: k for k, name in enumerate(planned.topics)}
-        self._names = [name for name in planned.topics if features.needs_all_topics or name in features.needs]
-        self._log_time: dict[str, Int64s] = {}
-        self._publish_time: dict[str, Int64s] = {}
-        for name in self._names:
-            need = features.needs.get(name)
-            every = np.arange(len(sources[name].times))
-            if need is not None and need.log_time:
-                stream = planned.topics[name].stream
-                time = log.index(log.slots([stream])).slot(0)[0]
-                self._log_time[name] = time[sources[name].positions(every)]
-            publish = planned.topics[name].publish_time
-            if need is not None and need.publish_time and publish is not None:
-                self._publish_time[name] = publish[sources[name].positions(every)]
-
-    def rows(self, first: int, batch: pa.RecordBatch) -> Rows:
-        """Rows from number ``first`` on."""
-        last = first + batch.num_rows
-        columns = dict(zip(batch.schema.names[1:], batch.columns[1:], strict=True))
-        sources = {}
-        for name in self._names:
-            values = columns.get(name)
-            if values is None:
-                present = self._plan.present(self._position[name], first, last)
-            else:
-                present = np.asarray(values.is_valid().to_numpy(zero_copy_only=False), np.bool_)
-            sources[name] = SourceRows(
-                present,
-                values,
-                self._times(self._log_time.get(name), name, first, last),
-                self._times(self._publish_time.get(name), name, first, last),
-            )
-        return Rows(np.asarray(batch.column(0).to_numpy(), np.int64), sources)
-
-    def _times(self, times: Int64s | None, name: str, first: int, last: int) -> Int64s | None:
-        """A time per row from one per message."""
-        picks = self._plan.table.picks.get(self._position[name])
-        if times is None or picks is None:
-            return times if times is None else np.zeros(last - first, np.int64)
-        window = picks.window(first, last)
-        found = np.zeros(last - first, np.int64)
-        found[window.rows] = times[window.lo]
-        return found
-
-
-class _Work:
-    """What becomes of evaluated rows: checked, counted, dealt to files."""
-
-    def __init__(
-        self,
-        spec: ConversionSpec,
-        planned: _Planned,
-        found: parting.Partition,
-        writer_of: Mapping[int, int],
-        plans: Sequence[FilePlan],
-    ) -> None:
-        self.spec, self.planned, self.partition = spec, planned, found
-        self.rows = 0
-        self._schema = plans[0].schema
-        self._writers = [writer_of.get(id(plan)) for plan in plans]
-        self._dealer = found.dealer()
-        self._validator = Validator(spec.validation)
-        self._preview = Preview()
-        self._label = LabelSummary(spec.labels.primary) if spec.labels is not None else None
-        self._counts: Mapping[str, FeatureCounts] = {}
-        self._deal: Callable[[int, pa.RecordBatch], None] | None = None
-
-    def deal_to(self, lane: Lane, opened: Opened) -> None:
-        """Where batches go."""
-        self._deal = lambda number, batch: lane.call(opened.take, number, batch)
-
-    def columns(self, first: int, rows: Rows, batch: FeatureBatch) -> pa.RecordBatch:
-        """The rows of a batch that are kept, as they are written."""
-        arrays = [pa.array(rows.timestamp_ns), *batch.columns.values()]
-        for join in self.planned.rows.joins.values():
-            if join.join.age_column:
-                age, known = join.ages(first, first + len(rows))
-                arrays.append(pa.array(age, mask=~known))
-        found = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-        return found if batch.keep.all() else found.filter(pa.array(batch.keep))
-
-    def take(self, first: int, rows: Rows, batch: FeatureBatch, evaluation: Evaluation) -> None:
-        """Check, count and deal the rows of a batch."""
-        self._counts = evaluation.counts
-        found, keep = self.columns(first, rows, batch), batch.keep
-        absent = {name: ~present[keep] for name, present in batch.present.items() if name in self.spec.features}
-        self._validator.take(
-            rows.timestamp_ns[keep],
-            batch.bad[keep],
-            absent,
-            {topic: ~source.present[keep] for topic, source in rows.sources.items()},
-            lambda row: self._why(row, found, absent),
-        )
-        if self._label is not None:
-            name = LABEL if LABEL in batch.columns else self._label.primary
-            self._label.take(found.column(self._schema.get_field_index(name)))
-        if self.spec.validation.preview:
-            self._preview.take(found)
-        self.rows += found.num_rows
-        for file, which in self._dealer.take(found.num_rows):
-            writer = self._writers[file]
-            if writer is not None and self._deal is not None:
-                part = found.slice(which.start, which.stop - which.start) if isinstance(which, slice) else None
-                self._deal(writer, found.take(pa.array(which)) if part is None else part)
-
-    def _why(self, row: int, found: pa.RecordBatch, absent: Mapping[str, Flags]) -> tuple[str, str]:
-        """A required feature that has no value in a row, and the cause that most of its rows have."""
-        for name, feature in self.spec.features.items():
-            column = found.column(self._schema.get_field_index(name))
-            if feature.required and absent[name][row] and not (feature.presence_flag and column[row].is_valid):
-                causes = self._counts[name].causes.most_common(1)
-                return name, causes[0][0] if causes else "it is absent"
-        raise AssertionError("a bad row lacks a required feature")
-
-    # What is told -----------------------------------------------------------------------------------------------------
-
-    def warnings(self) -> list[str]:
-        """What people should know of the features."""
-        found = []
-        for name, counts in self._counts.items():
-            if counts.causes:
-                why = "; ".join(f"{cause} ({n})" for cause, n in counts.causes.most_common(3))
-                found.append(
-                    f"feature {name!r}: {counts.causes.total()} of {counts.rows} rows have no value of their own: {why}"
-                )
-        if self._validator.bad:
-            found.append(f"{self._validator.bad} of {self._validator.checked} records are bad")
-        return found
-
-    def totals(self) -> dict[str, int]:
-        """Counts of the result."""
-        return {
-            "dropped_rows": self.planned.rows.candidates - self.rows,
-            "filled_values": sum(counts.filled.total() for counts in self._counts.values()),
-            "bad_records": self._validator.bad,
-        }
-
-    def told(self) -> dict[str, Any]:
-        """What manifests say of rows and features."""
-        plan, split = self.planned.rows, self.spec.split
-        counts = self.partition.split_counts
-        if split is not None and split.strategy != "none":
-            counts = dict.fromkeys(parting.PARTS, 0) | counts
-        preflight = self._validator.summary()
-        if self._label is not None:
-            preflight["label_summary"] = self._label.summary()
-        told: dict[str, Any] = {
-            "features": {feature.name: self._feature(feature) for feature in self.planned.features.features},
-            "joins": {
-                topic: {
-                    "dropped_rows": join.dropped,
-                    "absent_rows": join.absent,
-                    "filled_rows": join.substituted,
-                    "forward_filled_rows": join.forward_filled,
-                }
-                for topic, join in plan.joins.items()
-            },
-            "candidate_rows": plan.candidates,
-            "dropped_rows": plan.candidates - self.rows,
-            "split_counts": counts,
-            "preflight": preflight,
-        }
-        return told | ({"preview": self._preview.rows} if self.spec.validation.preview else {})
-
-    def _feature(self, feature: CompiledFeature) -> dict[str, Any]:
-        """What the manifest says of a feature: what it is, and what became of its values."""
-        spec = self.spec.features[feature.name]
-        counts = self._counts.get(feature.name, FeatureCounts())
-        return {
-            "topics": list(feature.reader.topics),
-            "type": str(feature.type),
-            "dtype": spec.dtype,
-            "shape": list(feature.shape),
-            "required": spec.required,
-            "missing": spec.missing,
-            "presence_flag": spec.presence_flag,
-            "description": spec.description,
-            "encoded_image": feature.encoded_image,
-            **{name: dict(value) if isinstance(value, Mapping) else value for name, value in asdict(counts).items()},
-        }
