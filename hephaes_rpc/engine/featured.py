@@ -199,11 +199,11 @@ class FeaturedConversion:
         self.context.progress("plan", done, total, "bytes")
 
     def sources(self, topics: Mapping[str, RowTopic], features: FeatureSet) -> dict[str, Source]:
-        """A fresh source per topic, which decodes what the features read."""
+        """A fresh source per topic, which decodes what the features read; one that they do not read is never fed."""
         decoders = []
         for name, topic in topics.items():
             need = features.needs.get(name)
-            decoders.append(decoder_of(topic.stream, set() if need is None else need.select))
+            decoders.append(decoder_of(topic.stream, None if need is None else need.select or None))
         made = self.intake.sources(
             [topic.stream for topic in topics.values()],
             decoders,

@@ -45,7 +45,9 @@ class ParquetFile:
         self._schema = pa.schema(
             [pa.field(member.name, cell.type) for member, cell in zip(schema, self._cells, strict=True)]
         )
-        images = [member.name for member, cell in zip(schema, self._cells, strict=True) if cell.type == IMAGE]
+        images = [member.name for member, cell in zip(schema, self._cells, strict=True) if cell.make is _image]
+        if images:
+            self._schema = self._schema.with_metadata(_hugging_face(images))
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self._rows = 0
@@ -64,7 +66,7 @@ class ParquetFile:
             write_statistics=[name for name, kind in leaves.items() if not pa.types.is_binary(kind)],
             sorting_columns=[pq.SortingColumn(self._schema.get_field_index(TIMESTAMP))],
         )
-        self._writer.add_key_value_metadata(dict(metadata) | _hugging_face(images))
+        self._writer.add_key_value_metadata(dict(metadata))
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Take a batch; writes the row groups that it fills."""
@@ -173,7 +175,5 @@ def _top(name: str, columns: Sequence[str]) -> bool:
 
 def _hugging_face(images: Sequence[str]) -> dict[str, str]:
     """The metadata that tells which columns are images."""
-    if not images:
-        return {}
     features = {name: {"_type": "Image"} for name in images}
     return {"huggingface": orjson.dumps({"info": {"features": features}}).decode()}
