@@ -378,7 +378,7 @@ class Configs:
             id=config_id,
             name=name,
             description=description,
-            metadata=from_json(metadata),
+            metadata=_notes(reading, metadata),
             spec_document_version=reading.version or version or VERSION,
             spec_schema_name=spec.schema.name if spec else None,
             spec_schema_version=spec.schema.version if spec else None,
@@ -431,6 +431,12 @@ class Configs:
             invalid_reason=reading.reason,
             created_at=to_time(created_at),
         )
+
+
+def _notes(reading: Reading, kept: str) -> dict[str, Any]:
+    """The metadata of a document, those that the row has kept where it cannot be used."""
+    notes = reading.content.get("metadata") if reading.content and reading.document else from_json(kept)
+    return notes or {}
 
 
 def _status(reading: Reading) -> ConfigStatus:

@@ -9,9 +9,11 @@ from typing import Any
 import apsw
 import pytest
 
+from hephaes_rpc.engine.document import SpecDocument
+from hephaes_rpc.engine.spec import ConversionSpec
 from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.store import app as app_module
-from hephaes_rpc.store import assets, conversions, jobs, outputs, pages
+from hephaes_rpc.store import assets, configs, conversions, jobs, outputs, pages
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.assets import AssetFilters
 from hephaes_rpc.store.conversions import ConversionFilters
@@ -36,7 +38,7 @@ class Noun:
         self.all_passing = all_passing
 
 
-@pytest.fixture(params=["assets", "jobs", "conversions", "outputs", "workspaces"])
+@pytest.fixture(params=["assets", "configs", "jobs", "conversions", "outputs", "workspaces"])
 def noun(request: pytest.FixtureRequest, app: AppStore, workspace: OpenWorkspace, tmp_path: Path) -> Noun:
     """A list with a few rows; the values that it can be sorted by repeat."""
     counter = itertools.count()
@@ -67,8 +69,12 @@ def noun(request: pytest.FixtureRequest, app: AppStore, workspace: OpenWorkspace
     def add_workspace(n: int) -> None:
         app.create_workspace(str(tmp_path / "roots" / str(next(counter))), name=f"name {n % 3}", activate=n % 2 == 0)
 
+    def add_config(n: int) -> None:
+        workspace.configs.create(f"name {n % 3} {next(counter)}", SpecDocument(spec=ConversionSpec()))
+
     add_asset(0)
     nouns = {
+        "configs": Noun(configs.LISTING, lambda _=None, *a, **k: workspace.configs.list(*a, **k), add_config, None),
         "assets": Noun(assets.LISTING, workspace.assets.list, add_asset, AssetFilters(type="bag")),
         "jobs": Noun(jobs.LISTING, workspace.jobs.list, add_job, JobFilters(status="queued")),
         "conversions": Noun(conversions.LISTING, workspace.conversions.list, add_conversion, None),
@@ -118,7 +124,9 @@ def test_ties_are_broken_by_id_in_the_direction_of_the_sort(noun: Noun) -> None:
 
 def test_the_default_order_is_the_newest_first(noun: Noun) -> None:
     page = noun.read()
-    by = {"assets": "registered_time", "workspaces": "last_opened_at"}.get(noun.listing.name, "created_at")
+    by = {"assets": "registered_time", "configs": "updated_at", "workspaces": "last_opened_at"}.get(
+        noun.listing.name, "created_at"
+    )
     values = [getattr(item, by) or datetime.min.replace(tzinfo=UTC) for item in page.items]
     assert values == sorted(values, reverse=True)
     assert noun.read(sort=f"-{by}").items == page.items
@@ -185,6 +193,9 @@ def test_reading_writes_nothing(noun: Noun, app: AppStore, workspace: OpenWorksp
         workspace.conversions.get(conversion.id)
     for output in workspace.outputs.list().items:
         workspace.outputs.get(output.id)
+    for config in workspace.configs.list().items:
+        workspace.configs.get(config.id)
+        workspace.configs.state(config.id, 1)
     workspace.assets.to_index()
     workspace.jobs.counts()
     workspace.jobs.orphans(lambda _: False)
@@ -215,7 +226,7 @@ def count_statements(monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]
     return len([sql for sql in seen if sql not in ("BEGIN", "COMMIT")])
 
 
-@pytest.mark.parametrize("noun", ["assets", "jobs", "conversions", "outputs"], indirect=True)
+@pytest.mark.parametrize("noun", ["assets", "configs", "jobs", "conversions", "outputs"], indirect=True)
 def test_a_list_takes_the_same_statements_however_long(noun: Noun, monkeypatch: pytest.MonkeyPatch) -> None:
     few = count_statements(monkeypatch, lambda: noun.read(None, limit=2))
     many = count_statements(monkeypatch, lambda: noun.read(None, limit=500))
@@ -235,7 +246,7 @@ def test_a_detail_takes_five_statements(workspace: OpenWorkspace, monkeypatch: p
     ("listing", "sort"),
     [
         (listing, sort)
-        for listing in (assets.LISTING, jobs.LISTING, conversions.LISTING, outputs.LISTING)
+        for listing in (assets.LISTING, configs.LISTING, jobs.LISTING, conversions.LISTING, outputs.LISTING)
         for sort in listing.sorts
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
