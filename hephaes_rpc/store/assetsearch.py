@@ -1,10 +1,11 @@
 """How the assets that meet a set of conditions are found among a million.
 
 Strategy: every condition can be asked of a row, and nearly every one can lead: it has an index that enumerates just the
-assets that meet it.  Each leader is first asked whether it leads to few assets.  If one does, these are looked at one
-by one and sorted.  If none does, then the rows are dense: a page is found soon by walking in the order of the list (a
-text, a tag, a status or a type lead in the order of registration anyway), and the total by counting in the leader's
-own index or, for several conditions, in one index that holds all traits.  Both stop at the most that is told.
+assets that meet it.  Each leader is first asked to how many it leads.  If one leads to few, these are looked at one by
+one and sorted.  If none does, then the rows are dense: a page is found soon by walking in the order of the list (a
+text, a tag, a status or a type lead in the order of registration anyway), and the total is counted behind the leader to
+the fewest, in indexes alone where these can tell, or, where all lead to more than is ever told, in one index that holds
+all traits.
 """
 
 # ruff: noqa: S608  (SQL is put together from constants of this package; values are bound)
@@ -16,7 +17,7 @@ from attrs import frozen
 
 from hephaes_rpc.model import IndexingStatus
 from hephaes_rpc.store.db import Session
-from hephaes_rpc.store.pages import FEW, Route, Way, count
+from hephaes_rpc.store.pages import EXACT_TOTAL, FEW, Route, Way, count
 from hephaes_rpc.store.values import folded, normalized, to_us
 
 NUMBER = "a.registered_at"
@@ -75,10 +76,11 @@ class _Leader(NamedTuple):
 
 
 class _Condition(NamedTuple):
-    """What must hold, as asked of a row, and the index that can lead to it."""
+    """What must hold, as asked of a row, the index that can lead to it, and what is asked of it knowing a number only."""
 
     of_row: str
     leader: _Leader | None
+    of_number: str | None = None
 
 
 class AssetSearch:
@@ -123,28 +125,32 @@ class AssetSearch:
             numbers = ORDERS["registered_time"]
             leaders.append(_Leader(numbers, numbers, (), NUMBER))
         by_number = sort == "registered_time"
-        if not (by_number and len(leaders) == 1 and leaders[0].number):
-            found = [(count(session, self._counting(leader), self.bindings, FEW + 1), leader) for leader in leaders]
-            fewest = min(found, key=lambda each: each[0], default=(FEW + 1, None))
-            if fewest[1] is not None and fewest[0] <= FEW:
-                way = self._through(fewest[1])
-                return Route(way, way)
-        if not self._conditions and not self._bounds:
-            return None
-        return Route(self._dense_page(by_number, sort, leaders), self._dense_total())
+        if not leaders:
+            return Route(self._walk(ORDERS[sort]), self._walk(ORDERS["registered_time"])) if self._conditions else None
+        if len(leaders) == 1 and len(self._conditions) <= 1 and by_number and leaders[0].number:
+            return Route(self._through(leaders[0]), self._total(leaders[0]))
+        most = EXACT_TOTAL if len(leaders) > 1 else FEW
+        found = [count(session, self._counting(leader), self.bindings, most + 1) for leader in leaders]
+        fewest = min(found)
+        leader = leaders[found.index(fewest)]
+        if fewest <= FEW:
+            return Route(self._through(leader), self._total(leader))
+        if by_number:
+            ordered = [each for each in leaders if each.number]
+            page = self._through(ordered[0]) if ordered else self._walk(ORDERS[sort])
+        else:
+            page = self._walk(ORDERS[sort])
+        is_all_dense = fewest > EXACT_TOTAL and not any(each.alone != each.rows for each in leaders)
+        return Route(page, self._walk(TRAITS) if is_all_dense and len(leaders) > 1 else self._total(leader))
 
-    def _dense_page(self, by_number: bool, sort: str, leaders: list[_Leader]) -> Way:
-        leader = next((each for each in leaders if each.number), None) if by_number else None
-        return self._through(leader) if leader else self._walk(ORDERS[sort])
-
-    def _dense_total(self) -> Way:
-        leaders = [each.leader for each in self._conditions]
-        if len(leaders) == 1 and leaders[0] is not None:
-            return self._counting(leaders[0])
-        beside = next((each for each in leaders if each is not None and each.alone != each.rows), None)
-        if beside is not None:
-            return self._through(beside)
-        return self._walk(TRAITS if leaders and None not in leaders else ORDERS["registered_time"])
+    def _total(self, leader: _Leader) -> Way:
+        """The way behind a leader to be counted, without the rows if all else can be asked of their numbers."""
+        others = [each for each in self._conditions if each.leader is not leader]
+        asked = [each.of_number.format(leader.number) for each in others if each.of_number and leader.number]
+        if len(asked) < len(others):
+            return self._through(leader)
+        way = self._counting(leader)
+        return Way(way.source, (*way.conditions, *asked), way.number)
 
     def _through(self, leader: _Leader) -> Way:
         """The way behind a leader; every other condition is asked of the rows."""
@@ -182,14 +188,18 @@ class AssetSearch:
     def _add_tag(self) -> None:
         rows = "asset_tags x CROSS JOIN assets a ON a.registered_at = x.asset"
         leader = _Leader(rows, "asset_tags x", ("x.tag_id = :tag",), "x.asset")
-        of_row = f"EXISTS (SELECT 1 FROM asset_tags y WHERE y.tag_id = :tag AND y.asset = {NUMBER})"
-        self._conditions.append(_Condition(of_row, leader))
+        of_number = "EXISTS (SELECT 1 FROM asset_tags y WHERE y.tag_id = :tag AND y.asset = {})"
+        self._conditions.append(_Condition(of_number.format(NUMBER), leader, of_number))
 
     def _add_equal(self, column: str, index: str, value: str) -> None:
         self.bindings[column] = value
         condition = f"a.{column} = :{column}"
         source = f"assets a INDEXED BY {index}"
-        self._conditions.append(_Condition(condition, _Leader(source, source, (condition,), NUMBER)))
+        of_number = (
+            f"EXISTS (SELECT 1 FROM assets y INDEXED BY {index} WHERE y.{column} = :{column}"
+            " AND y.registered_at = {})"
+        )
+        self._conditions.append(_Condition(condition, _Leader(source, source, (condition,), NUMBER), of_number))
 
     def _add_range(self, column: str, index: str, least: float | None, most: float | None) -> None:
         bounds = []

@@ -303,6 +303,7 @@ def _connect(path: Path) -> apsw.Connection:
         _drain(connection, "PRAGMA foreign_keys = ON")
         _drain(connection, "PRAGMA synchronous = NORMAL")
         _drain(connection, "PRAGMA journal_size_limit = 67108864")
+        _drain(connection, "PRAGMA cache_size = -8192")
     except BaseException:
         connection.close()
         raise

@@ -52,7 +52,7 @@ class Where:
             self.bindings[name] = value
 
 
-FEW = 5000
+FEW = 10_000
 """Rows that may be looked at one by one; the condition that so few rows meet leads the search for a page."""
 
 

@@ -40,7 +40,9 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="million-"))
     try:
-        store = AppStore(load(Options(data_dir=str(folder / "data"), workspace_root=str(folder / "root")), Options(), {}))
+        store = AppStore(
+            load(Options(data_dir=str(folder / "data"), workspace_root=str(folder / "root")), Options(), {})
+        )
         workspace = store.workspace(None)
         if workspace.assets.list(limit=1).total == 0:
             began = time.perf_counter()
@@ -93,12 +95,7 @@ def fill(workspace: OpenWorkspace, n: int) -> None:
         )
         session.many(
             "INSERT INTO asset_tags (tag_id, asset, created_at) VALUES (?, ?, 1)",
-            (
-                (tag_ids[name], number)
-                for number in numbers
-                for name, share in TAGS.items()
-                if draw.random() < share
-            ),
+            ((tag_ids[name], number) for number in numbers for name, share in TAGS.items() if draw.random() < share),
         )
     with workspace.db.write("jobs") as session:
         jobs = [
@@ -151,7 +148,17 @@ def measure(workspace: OpenWorkspace) -> float:
         word, other = draw.choice(WORDS), draw.choice(WORDS)
         return {
             "search": draw.choice(
-                [word, word[:3], f"{word}_{other}", number, number[:4], ".mcap", "bag", "logs/", f"{word}_{other}_{number[:2]}"]
+                [
+                    word,
+                    word[:3],
+                    f"{word}_{other}",
+                    number,
+                    number[:4],
+                    ".mcap",
+                    "bag",
+                    "logs/",
+                    f"{word}_{other}_{number[:2]}",
+                ]
             )
         }
 
@@ -173,7 +180,8 @@ def measure(workspace: OpenWorkspace) -> float:
     for name, make in one.items():
         cases[f"assets with {name}"] = lambda make=make: workspace.assets.list(AssetFilters(**make()))
         cases[f"assets with {name}, another order"] = lambda make=make: workspace.assets.list(
-            AssetFilters(**make()), sort=draw.choice(["-", ""]) + draw.choice(["last_indexed_time", "file_name", "file_size"])
+            AssetFilters(**make()),
+            sort=draw.choice(["-", ""]) + draw.choice(["last_indexed_time", "file_name", "file_size"]),
         )
     for (name, make), (other, also) in itertools.combinations(one.items(), 2):
         cases[f"assets with {name} and {other}"] = lambda make=make, also=also: workspace.assets.list(
@@ -194,7 +202,9 @@ def measure(workspace: OpenWorkspace) -> float:
         {"created_after": now - timedelta(30), "created_before": now - timedelta(20)},
         {"type": "index", "created_after": now - timedelta(300)},
     ):
-        said = ", ".join(f"{key} {value:%d.%m.}" if isinstance(value, datetime) else value for key, value in filters.items())
+        said = ", ".join(
+            f"{key} {value:%d.%m.}" if isinstance(value, datetime) else value for key, value in filters.items()
+        )
         for sort in ("-created_at", "updated_at"):
             cases[f"jobs, {said}, {sort}"] = lambda filters=filters, sort=sort: workspace.jobs.list(
                 JobFilters(**filters), sort=sort
@@ -213,7 +223,9 @@ def measure(workspace: OpenWorkspace) -> float:
             times.append((time.perf_counter() - began) * 1000)
         p95 = statistics.quantiles(times, n=20)[-1]
         slowest = max(slowest, p95)
-        print(f"{name:60} {statistics.median(times):8.1f} {p95:8.1f} {max(times):8.1f} ms{' !' if p95 > GOAL_MS else ''}")
+        print(
+            f"{name:60} {statistics.median(times):8.1f} {p95:8.1f} {max(times):8.1f} ms{' !' if p95 > GOAL_MS else ''}"
+        )
     return slowest
 
 

@@ -172,7 +172,6 @@ def test_a_detail_holds_tags_by_name_and_the_ten_newest(workspace: OpenWorkspace
     detail = workspace.assets.detail(asset.id)
     assert detail.asset == asset
     assert [found.name[0] for found in detail.tags] == ["B", "a", "b"]
-    assert workspace.tags.of_asset(asset.id) == detail.tags
     assert [found.id for found in detail.conversions] == [conversion.id for conversion in made[:1:-1]]
     assert [job.id for job in detail.related_jobs] == [conversion.job_id for conversion in made[:1:-1]]
     assert detail.conversions[0].asset_ids == [other.id, asset.id]

@@ -58,7 +58,9 @@ def test_a_migrated_database_has_the_structure_of_a_fresh_one(tmp_path: Path) ->
 def test_the_shipped_migrations_are_numbered_and_make_strict_tables(name: str, tmp_path: Path) -> None:
     database = make(tmp_path / "x.db", *scripts(name))
     with database.read() as session:
-        loose = session.all("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT strict")
+        loose = session.all(
+            "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT strict"
+        )
         assert [table for (table,) in loose if not table.startswith("sqlite_")] == []
         unindexed = session.all(
             'SELECT m.name, f."from" FROM sqlite_schema m JOIN pragma_foreign_key_list(m.name) f'
