@@ -24,6 +24,7 @@ MANIFEST_SUFFIX = ".manifest.json"
 _KINDS: tuple[tuple[str, str, OutputRole, str | None], ...] = (
     (MANIFEST_SUFFIX, "json", "manifest", "application/json"),
     (".report.md", "md", "report", "text/markdown"),
+    (".features.py", "py", "sidecar", "text/x-python"),
     (".parquet", "parquet", "dataset", "application/x-parquet"),
     (".tfrecord", "tfrecord", "dataset", "application/octet-stream"),
     (".jsonl", "jsonl", "sidecar", "application/x-ndjson"),

@@ -40,6 +40,7 @@ def publish(workspace: OpenWorkspace, conversion: ConversionDetail, **files: byt
         ("a.tfrecord", ("tfrecord", "dataset", "application/octet-stream")),
         ("a.jsonl", ("jsonl", "sidecar", "application/x-ndjson")),
         ("a.features.json", ("json", "sidecar", "application/json")),
+        ("a.features.py", ("py", "sidecar", "text/x-python")),
         ("a.PNG", ("png", "sidecar", "image/png")),
         ("a.odd", ("odd", "sidecar", None)),
         ("a", ("unknown", "sidecar", None)),
