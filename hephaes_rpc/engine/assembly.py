@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hephaes_rpc.engine.blend import blend, blended_part
 from hephaes_rpc.engine.decode import STATUS_NAMES, StreamDecoder
-from hephaes_rpc.engine.fingerprint import StreamDigest
+from hephaes_rpc.engine.digests import StreamDigest
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
 from hephaes_rpc.engine.plan import Int64s, Picks, Table
 from hephaes_rpc.engine.spread import row_bytes, spread

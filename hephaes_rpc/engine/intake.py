@@ -8,7 +8,7 @@ from attrs import define, field
 from hephaes_rpc.engine.assembly import Assembly, Failure, Source, StreamCounts
 from hephaes_rpc.engine.clocks import Stamps, Wanted, read_stamps
 from hephaes_rpc.engine.decode import StreamDecoder
-from hephaes_rpc.engine.fingerprint import StreamDigest, combined
+from hephaes_rpc.engine.digests import StreamDigest, combined
 from hephaes_rpc.engine.hints import hinted
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.selection import Bools, included, select, unmatched

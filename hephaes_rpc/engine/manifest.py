@@ -15,8 +15,8 @@ import pyarrow as pa
 from attrs import asdict, evolve, frozen
 
 from hephaes_rpc import __version__
+from hephaes_rpc.engine.digests import ALGORITHM
 from hephaes_rpc.engine.document import VERSION, SpecDocument, to_dict
-from hephaes_rpc.engine.fingerprint import ALGORITHM
 from hephaes_rpc.engine.intake import Intake, StreamRecord
 from hephaes_rpc.engine.logs import LogSummary
 from hephaes_rpc.engine.spec import ConversionSpec, Input, TFRecordOutput

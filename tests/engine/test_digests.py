@@ -10,7 +10,7 @@ import pytest
 
 from hephaes_rpc.engine.assembly import Assembly, Source, TableTask
 from hephaes_rpc.engine.decode import StreamDecoder
-from hephaes_rpc.engine.fingerprint import StreamDigest, combined
+from hephaes_rpc.engine.digests import StreamDigest, combined
 from hephaes_rpc.engine.logs import open_log
 from hephaes_rpc.engine.plan import wide_table
 from tests.factories import Sample, samples, write_bag, write_mcap
