@@ -115,14 +115,12 @@ def _summary(case: Case) -> Row:
         row[key] = statistics.median(run[key] for run in good if key in run)
     row["wall_min"], row["wall_max"] = (pick(run["wall_s"] for run in good) for pick in (min, max))
     if case.log is not None:
-        row["messages"] = json.loads((case.log.parent / "manifest.json").read_text())[case.log.name]["messages"]
-        row["log_mb"] = _decompressed(case.log) / 1e6
+        listed = json.loads((case.log.parent / "manifest.json").read_text())
+        row["messages"] = listed[case.log.name]["messages"]
+        plain = listed.get(f"{case.log.name.partition('-')[0]}-none{case.log.suffix}")
+        if plain is not None:
+            row["log_mb"] = plain["file_bytes"] / 1e6
     return row
-
-
-def _decompressed(log: Path) -> int:
-    """Bytes of a log's messages: 'MB' of every rate."""
-    return int(json.loads((log.parent / "manifest.json").read_text())[log.name]["payload_bytes"])
 
 
 def _size(paths: Sequence[Path]) -> int:

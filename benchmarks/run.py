@@ -46,9 +46,10 @@ def machine_line() -> str:
     memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
     cores = Path("/proc/cpuinfo").read_text().count("processor\t:")
     gib = int(memory[1]) / (1 << 20) if memory else 0
+    release = ".".join(platform.release().split(".")[:2])
     libraries = ", ".join(f"{name} {version(name)}" for name in ("pyarrow", "numpy"))
     return (
-        f"{cpu[1] if cpu else platform.machine()}, {cores} cores, {gib:.0f} GiB, Linux {platform.release()}, "
+        f"{cpu[1] if cpu else platform.machine()}, {cores} cores, {gib:.0f} GiB, Linux {release}, "
         f"Python {platform.python_version()}, {libraries}."
     )
 
@@ -59,7 +60,7 @@ def report(results: Sequence[Row]) -> str:
         "# Measured",
         "",
         "Made by `make bench` ([how](README.md)). Each section is one run: all its commands in turn, A B C A B C,",
-        "whole processes; medians. CPU counts all threads, peak memory is that of `wait4`, MB are bytes of messages.",
+        "whole processes; medians. CPU counts all threads, peak memory is that of `wait4`, MB are of the uncompressed log.",
         "Ratios say how many times as much the other takes in the same run, wall / CPU: above 1 we are faster.",
         "`calibration` is a fixed piece of work that shows how busy the machine was (0.3 s where it is idle).",
         "",
