@@ -263,8 +263,13 @@ class Assembly:
         """Stored bytes of the chunks that are read."""
         return int(self._log.chunks.stored_bytes[self._order].sum())
 
-    def batches(self, told: Callable[[int, int], None]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def batches(
+        self, told: Callable[[int, int], None], *, at_once: bool = False
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Table number and batch, rows of a table in order; ``told(done, total)`` in stored bytes after each chunk.
+
+        Args:
+            at_once: Rows leave with the chunk that completes them, however few.
 
         Raises:
             LogError: A chunk is damaged or (StaleIndexError) does not hold what the index says.
@@ -275,7 +280,7 @@ class Assembly:
             held += self._read(chunk)
             done += int(sizes[rank])
             told(done, total)
-            if held >= FLUSH_BYTES or rank == len(self._order) - 1:
+            if at_once or held >= FLUSH_BYTES or rank == len(self._order) - 1:
                 held = 0
                 for source in self._sources:
                     source.collect()

@@ -105,11 +105,11 @@ class FeaturedConversion:
         first: list[pa.RecordBatch] = []
 
         def sample(at: int, rows: Rows, batch: FeatureBatch, _: Evaluation) -> None:
-            first.append(work.columns(at, rows, batch).slice(0, SAMPLE_ROWS))
+            first.append(work.columns(at, rows, batch))
 
-        read_bytes = self.evaluate(planned, planned.features, sample, (0, 1), only_first=True)
+        read_bytes = self.evaluate(planned, planned.features, sample, (0, 1), first_rows=SAMPLE_ROWS)
         schema, roles = plans[0].schema, plans[0].roles
-        sizes = Sizes(self.spec.output, schema, roles, first[0] if first else None)
+        sizes = Sizes(self.spec.output, schema, roles, first)
         return Outline(
             files=[
                 OutlinedFile(plan.name, file.split, file.n_rows, sizes.of(file.n_rows))
@@ -294,9 +294,12 @@ class FeaturedConversion:
         sink: Sink,
         turn: tuple[int, int],
         *,
-        only_first: bool = False,
+        first_rows: int | None = None,
     ) -> int:
         """One pass over the log: ``sink`` gets the batches in order, each with the number of its first row.
+
+        Args:
+            first_rows: End once there are so many; None takes all.
 
         Returns:
             Stored bytes of the chunks that the pass reads.
@@ -322,13 +325,13 @@ class FeaturedConversion:
 
         with Lane("features") as lane:
             first = 0
-            for _, batch in self.intake.batches(
-                [sources[name] for name in read], assembly, told_by(self.context, turn)
-            ):
+            taken = [sources[name] for name in read]
+            told = told_by(self.context, turn)
+            for _, batch in self.intake.batches(taken, assembly, told, at_once=first_rows is not None):
                 lane.call(work, first, batch)
                 first += batch.num_rows
                 self.context.check()
-                if only_first:
+                if first_rows is not None and first >= first_rows:
                     break
             lane.drain()
         return assembly.stored_bytes

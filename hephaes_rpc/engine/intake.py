@@ -96,7 +96,7 @@ class Intake:
         return made
 
     def batches(
-        self, sources: Sequence[Source], assembly: Assembly, told: Told
+        self, sources: Sequence[Source], assembly: Assembly, told: Told, *, at_once: bool = False
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Batches of an assembly over ``sources``, whose messages are fingerprinted, and judged where none may fail."""
         index = self.log.index(self.log.slots([source.stream for source in sources]))
@@ -111,7 +111,7 @@ class Intake:
                     raise failed(source.stream, source.counts.failures[0])
             told(done, total)
 
-        found = assembly.batches(judged)
+        found = assembly.batches(judged, at_once=at_once)
         while (item := _next(found)) is not None:
             yield item
         for source in sources:

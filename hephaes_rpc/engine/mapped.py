@@ -98,18 +98,21 @@ class MappedConversion:
         check_distinct(name for plan in plans for name in all_names(self.spec, plan.file))
         sources = self.sources(plans)
         tasks = [self.table(plan, sources) for plan in plans]
-        first: dict[int, pa.RecordBatch] = {}
+        first: list[list[pa.RecordBatch]] = [[] for _ in plans]
         read_bytes = 0
         if sources:
             assembly = Assembly(self.log, list(sources.values()), tasks)
             read_bytes = assembly.stored_bytes
-            for number, batch in self.intake.batches(list(sources.values()), assembly, told_by(self.context)):
-                first.setdefault(number, batch.slice(0, SAMPLE_ROWS))
-                if len(first) == len(plans) or number == len(plans) - 1:
+            lacking = SAMPLE_ROWS
+            taken, told = list(sources.values()), told_by(self.context)
+            for number, batch in self.intake.batches(taken, assembly, told, at_once=True):
+                first[number].append(batch)
+                lacking -= batch.num_rows
+                if lacking <= 0:
                     break
         files = []
         for k, (plan, task) in enumerate(zip(plans, tasks, strict=True)):
-            sizes = Sizes(self.spec.output, plan.file.schema, {}, first.get(k))
+            sizes = Sizes(self.spec.output, plan.file.schema, {}, first[k])
             files.append(OutlinedFile(plan.file.name, None, task.rows.n_rows, sizes.of(task.rows.n_rows)))
         return Outline(
             files=files,

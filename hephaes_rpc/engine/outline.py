@@ -5,7 +5,7 @@ encoded into a scratch file, whose size per row stands for that of all rows.
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -67,26 +67,27 @@ class Sizes:
     """Estimates sizes of files of one schema from some rows."""
 
     def __init__(
-        self, output: Output, schema: pa.Schema, roles: Mapping[str, ColumnRole], rows: pa.RecordBatch | None
+        self, output: Output, schema: pa.Schema, roles: Mapping[str, ColumnRole], rows: Sequence[pa.RecordBatch]
     ) -> None:
-        """Encode ``rows``, the first ones there are."""
-        self._empty = _encoded(output, schema, roles, None)
+        """Encode ``rows``, the first ones there are, SAMPLE_ROWS at most."""
+        sample = pa.Table.from_batches(rows, schema).slice(0, SAMPLE_ROWS)
+        self._empty = _encoded(output, schema, roles, [])
         self._per_row = 0.0
-        if rows is not None and rows.num_rows:
-            self._per_row = (_encoded(output, schema, roles, rows) - self._empty) / rows.num_rows
+        if sample.num_rows:
+            self._per_row = (_encoded(output, schema, roles, sample.to_batches()) - self._empty) / sample.num_rows
 
     def of(self, n_rows: int) -> int:
         """Estimated bytes of a file of so many rows."""
         return self._empty + round(self._per_row * n_rows)
 
 
-def _encoded(output: Output, schema: pa.Schema, roles: Mapping[str, ColumnRole], rows: pa.RecordBatch | None) -> int:
+def _encoded(output: Output, schema: pa.Schema, roles: Mapping[str, ColumnRole], rows: Iterable[pa.RecordBatch]) -> int:
     with tempfile.TemporaryDirectory(prefix="hephaes-") as folder:
         path = Path(folder) / "sample"
         writer = open_writer(output, schema, path, {}, roles)
         try:
-            if rows is not None:
-                writer.write(rows)
+            for batch in rows:
+                writer.write(batch)
             writer.finish()
         finally:
             writer.abandon()
