@@ -60,7 +60,7 @@ def report(results: Sequence[Row]) -> str:
         "# Measured",
         "",
         "Made by `make bench` ([how](README.md)). Each section is one run: all its commands in turn, A B C A B C,",
-        "whole processes; medians. CPU counts all threads, peak memory is that of `wait4`, MB are of the uncompressed log.",
+        "whole processes; medians. CPU counts all threads, peak memory is by `wait4`, MB are of the uncompressed log.",
         "Ratios say how many times as much the other takes in the same run, wall / CPU: above 1 we are faster.",
         "`calibration` is a fixed piece of work that shows how busy the machine was (0.3 s where it is idle).",
         "",
