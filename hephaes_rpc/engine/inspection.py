@@ -411,7 +411,8 @@ class _Topic:
             return []
         width = max(1, -(-(end - start + 1) // BINS))
         part = (self.times - start) // width
-        return np.bincount(part, minlength=BINS)[:BINS].tolist()
+        counts: list[int] = np.bincount(part, minlength=BINS)[:BINS].tolist()
+        return counts
 
     def header(self, samples: Samples) -> dict[str, Any]:
         """What headers say."""

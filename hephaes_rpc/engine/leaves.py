@@ -8,6 +8,7 @@ from hephaes_rpc.engine.msgdef import STRINGS, TIMES, Definition, FieldType
 from hephaes_rpc.engine.sources import image_members
 
 HEADER = "std_msgs/msg/Header"
+_IMAGE_WORDS = {"encoding", "format"}
 
 
 @frozen
@@ -80,7 +81,7 @@ def _below(
         path = f"{prefix}.{member.name}" if prefix else member.name
         inner = definition.types.get(member.type.base)
         if inner is None:
-            is_image = image is not None and member.name == "data"
+            is_image = image is not None and member.name == "data" and not _IMAGE_WORDS.isdisjoint(image)
             yield Leaf(path, member.type, base, depth + 1, spans, in_header, is_image)
             continue
         below_header = in_header or inner.name == HEADER

@@ -59,5 +59,5 @@ def _stretched(pixels: images.Pixels) -> images.Pixels:
     if not finite.any():
         return np.zeros(values.shape, np.uint8)
     least, most = values[finite].min(), values[finite].max()
-    scaled = (np.where(finite, values, least) - least) * (255 / ((most - least) or 1))
-    return scaled.astype(np.uint8)
+    scaled: images.Pixels = ((np.where(finite, values, least) - least) * (255 / ((most - least) or 1))).astype(np.uint8)
+    return scaled
