@@ -23,8 +23,11 @@ from tests.corpus import (
 )
 from tests.tensorflow_client import TensorFlow
 
-FOREIGN = ["json-lz4.mcap", "protobuf-zstd.mcap", "unchunked.mcap"]
-NAMES = sorted(path.name for path in DATA.iterdir() if path.suffix in (".bag", ".mcap") and path.name not in FOREIGN)
+FOREIGN = ["unchunked.mcap"]
+UNKNOWN_TO_ROSBAGS = [*FOREIGN, "json-lz4.mcap", "protobuf-zstd.mcap"]
+NAMES = sorted(
+    path.name for path in DATA.iterdir() if path.suffix in (".bag", ".mcap") and path.name not in UNKNOWN_TO_ROSBAGS
+)
 LAYOUTS: list[Layout] = ["topics", "wide"]
 
 Wanted = dict[str, Messages]
@@ -70,6 +73,15 @@ def test_a_log_without_a_decodable_topic_is_refused(name: str, tmp_path: Path) -
         run(DATA / name, tmp_path / "out", ParquetOutput())
     assert refusal.value.kind == "unsupported"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "count"), [("json-lz4.mcap", 124), ("protobuf-zstd.mcap", 5)])
+def test_messages_that_are_not_of_ros_are_converted(name: str, count: int, tmp_path: Path) -> None:
+    result = run(DATA / name, tmp_path, ParquetOutput(layout="topics"))
+    assert (result.counts["messages"], result.counts["decode_failures"]) == (count, 0)
+    tables = [pq.read_table(output.path) for output in result.outputs if output.role == "dataset"]
+    assert sum(len(table) for table in tables) == count
+    assert all(column.null_count == 0 for table in tables for column in table.columns)
 
 
 def spoil(messages: Messages) -> Messages:

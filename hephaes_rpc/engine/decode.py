@@ -10,8 +10,8 @@ fixed or not, are binary; other arrays lists or fixed-size lists; a message with
 ``present``, always true.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,14 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from hephaes_native import decode as native
+from hephaes_rpc.engine.jsonmsg import JsonDefinition, json_row
 from hephaes_rpc.engine.msgdef import STRINGS, TIMES, Definition, FieldType
+from hephaes_rpc.engine.picking import REASONS, Pick
+from hephaes_rpc.engine.rowdecoder import RowDecoder
 from hephaes_rpc.errors import LogError
 
-STATUS_NAMES = native.STATUS_NAMES
+Wire: TypeAlias = Literal["cdr", "ros1", "json", "protobuf"]
+STATUS_NAMES = (*native.STATUS_NAMES, *REASONS.values())
 MAX_FIXED = 2**31 - 1
 PRESENT = "present"
 
@@ -141,23 +145,10 @@ class _Struct:
         return pa.Array.from_buffers(self.type, n, [None], children=children)
 
 
-class _Selection:
-    """Which fields below a message are wanted: None is all, else names with what is wanted below them."""
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self.below: dict[str, _Selection | None] = {}
-        rests: dict[str, list[str]] = {}
-        for path in paths:
-            name, _, rest = path.partition(".")
-            rests.setdefault(name, []).append(rest)
-        for name, found in rests.items():
-            self.below[name] = None if "" in found else _Selection(found)
-
-
 class _Compiler:
     """Emits items and nodes for one definition."""
 
-    def __init__(self, definition: Definition, wire: Literal["cdr", "ros1"]) -> None:
+    def __init__(self, definition: Definition, wire: Wire) -> None:
         self.definition = definition
         self.cdr = wire == "cdr"
         self.offsets_columns: list[bool] = []
@@ -166,7 +157,7 @@ class _Compiler:
         self.offsets_columns.append(offsets)
         return len(self.offsets_columns) - 1
 
-    def message(self, name: str, selected: _Selection | None, *, wanted: bool) -> tuple[list[native.Item], Node | None]:
+    def message(self, name: str, selected: Pick | None, *, wanted: bool) -> tuple[list[native.Item], Node | None]:
         """Items and node of one message type; no node where nothing of it is wanted."""
         type_ = self.definition.types[name]
         if not type_.fields:
@@ -194,9 +185,7 @@ class _Compiler:
         column = self.column()
         return [native.Fixed(column, width, form="one")], _struct([PRESENT], [_Bool(column)])
 
-    def field(
-        self, type_: FieldType, selected: _Selection | None, *, wanted: bool
-    ) -> tuple[list[native.Item], Node | None]:
+    def field(self, type_: FieldType, selected: Pick | None, *, wanted: bool) -> tuple[list[native.Item], Node | None]:
         """Items and node of a field with its array brackets."""
         if not type_.array:
             return self.single(type_, selected, wanted=wanted)
@@ -213,9 +202,7 @@ class _Compiler:
             return items, _List(pa.list_(node.type), offsets, node)
         return items, _FixedList(pa.list_(node.type, count), count, node)
 
-    def single(
-        self, type_: FieldType, selected: _Selection | None, *, wanted: bool
-    ) -> tuple[list[native.Item], Node | None]:
+    def single(self, type_: FieldType, selected: Pick | None, *, wanted: bool) -> tuple[list[native.Item], Node | None]:
         """Items and node of one value of the base type."""
         base = type_.base
         if base in TIMES:
@@ -233,7 +220,7 @@ class _Compiler:
         kind = _NUMBERS[base]
         return [native.Fixed(column, kind.bit_width // 8)], _Number(kind, column) if wanted else None
 
-    def time(self, base: str, selected: _Selection | None, *, wanted: bool) -> tuple[list[native.Item], Node | None]:
+    def time(self, base: str, selected: Pick | None, *, wanted: bool) -> tuple[list[native.Item], Node | None]:
         items: list[native.Item] = []
         names: list[str] = []
         nodes: list[Node] = []
@@ -288,22 +275,19 @@ class StreamDecoder:
         KeyError: A selected field does not exist.
     """
 
-    def __init__(
-        self, definition: Definition, wire: Literal["cdr", "ros1"], select: Iterable[str] | None = None
-    ) -> None:
+    def __init__(self, definition: Definition, wire: Wire, select: Iterable[str] | None = None) -> None:
         compiler = _Compiler(definition, wire)
-        selection = None if select is None else _Selection(select)
-        items, node = compiler.message(definition.root, selection, wanted=True)
+        pick = None if select is None else Pick(select)
+        items, node = compiler.message(definition.root, pick, wanted=True)
         if node is None:
             raise KeyError(f"nothing of {definition.root} is selected")
-        try:
-            self._native = native.Decoder(items, compiler.offsets_columns, cdr=compiler.cdr)
-        except OverflowError as error:
-            raise LogError("unsupported", f"{definition.root}: {error}") from error
-        self._node = node
-        self._texts = [(item.column, item.offsets) for item in _texts(items) if item.offsets >= 0]
         self.arrow_type: pa.StructType = node.type
-        self.replaced_strings = 0
+        self._decoder: RowDecoder | _NativeDecoder
+        row = _row(definition, wire, pick)
+        if row is not None:
+            self._decoder = RowDecoder(node.type, row, len(native.STATUS_NAMES))
+        else:
+            self._decoder = _NativeDecoder(definition.root, compiler, items, node)
 
     def feed(self, data: bytes | memoryview, offset: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Decode the payloads of ``length`` bytes at each ``offset`` of ``data``.
@@ -311,17 +295,57 @@ class StreamDecoder:
         Returns:
             uint8[n]: 0, or why the payload is malformed (a position in STATUS_NAMES); such a payload leaves no value.
         """
+        return self._decoder.feed(data, offset, length)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self._decoder.nbytes
+
+    @property
+    def replaced_strings(self) -> int:
+        """Strings taken so far that were not UTF-8."""
+        return self._decoder.replaced_strings
+
+    def take(self) -> pa.StructArray:
+        """The values of all well-formed payloads since the last call, in order; no nulls."""
+        return self._decoder.take()
+
+
+def _row(definition: Definition, wire: Wire, pick: Pick | None) -> Callable[[bytes], Any] | None:
+    """What makes rows of messages that a library decodes; None for those of ROS."""
+    if wire == "json" and isinstance(definition, JsonDefinition):
+        return json_row(definition, pick)
+    if wire == "protobuf":
+        from hephaes_rpc.engine.protomsg import ProtobufDefinition, protobuf_row
+
+        if isinstance(definition, ProtobufDefinition):
+            return protobuf_row(definition, pick)
+    return None
+
+
+class _NativeDecoder:
+    """As ``StreamDecoder`` for ROS1 and CDR."""
+
+    def __init__(self, root: str, compiler: _Compiler, items: list[native.Item], node: Node) -> None:
+        try:
+            self._native = native.Decoder(items, compiler.offsets_columns, cdr=compiler.cdr)
+        except OverflowError as error:
+            raise LogError("unsupported", f"{root}: {error}") from error
+        self._node = node
+        self._texts = [(item.column, item.offsets) for item in _texts(items) if item.offsets >= 0]
+        self.replaced_strings = 0
+
+    def feed(self, data: bytes | memoryview, offset: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.uint8]:
         return np.frombuffer(
             self._native.feed(data, np.ascontiguousarray(offset), np.ascontiguousarray(length)), np.uint8
         )
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
         return self._native.nbytes
 
     def take(self) -> pa.StructArray:
-        """The values of all well-formed payloads since the last call, in order; no nulls."""
         n = self._native.rows
         found = self._native.take()
         buffers = [pa.py_buffer(buffer) for buffer, _ in found]

@@ -171,8 +171,9 @@ class IndexedReader(LogReader):
         return tuple(self._with_sample(stream) for stream in grouped((c, *self._stream_of(c)) for c in connections))
 
     def _with_sample(self, stream: Stream) -> Stream:
-        """A stream without schema can look at its messages."""
-        if stream.unsupported or stream.connections[0].schema_encoding:
+        """A stream whose schema may not say everything can look at its messages."""
+        first = stream.connections[0]
+        if stream.unsupported or (first.schema_encoding and first.encoding != "json"):
             return stream
         return evolve(stream, sample=lambda: sample(self, stream))
 

@@ -38,6 +38,7 @@ LEAST_WINDOW: Final = 4 << 10
 MOST_WINDOW: Final = 1 << 20
 SUMMARY_WINDOW: Final = 1 << 20
 MAX_NAME_BYTES: Final = 64
+OWN_SCHEMAS: Final = frozenset({("json", "jsonschema"), ("json", ""), ("protobuf", "protobuf")})
 
 _RECORD = struct.Struct("<BQ")
 _CHUNK = struct.Struct("<QQQII")
@@ -378,6 +379,8 @@ class McapReader(RecordReader):
             return 2, None
         if (encoding, schema_encoding) == ("ros1", "ros1msg"):
             return 1, None
+        if (encoding, schema_encoding) in OWN_SCHEMAS and connection.id not in self._unlinked:
+            return 2, None
         if schema_encoding == "ros2msg" and self.profile == "ros2" and encoding not in OTHER_ENCODINGS:
             text = f"message encoding {encoding!r} is unknown; the profile is ros2, so it is read as cdr"
             self._found.warn(f"{connection.topic}: {text}", lost=False)

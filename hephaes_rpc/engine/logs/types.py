@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hephaes_rpc.engine.bundled import bundled_definition
 from hephaes_rpc.engine.idl import parse_idl
+from hephaes_rpc.engine.jsonmsg import json_definition
 from hephaes_rpc.engine.msgdef import Definition, parse_definition
 from hephaes_rpc.errors import LogError
 
@@ -66,9 +67,15 @@ class Stream:
     sample: Callable[[], Sequence[bytes]] | None = field(default=None, eq=False, repr=False)
 
     @property
-    def wire(self) -> Literal["cdr", "ros1"]:
+    def wire(self) -> Literal["cdr", "ros1", "json", "protobuf"]:
         """Wire format of the payloads."""
-        return "ros1" if self.ros == 1 else "cdr"
+        match self.connections[0].encoding:
+            case "json":
+                return "json"
+            case "protobuf":
+                return "protobuf"
+            case _:
+                return "ros1" if self.ros == 1 else "cdr"
 
     @property
     def message_count(self) -> int:
@@ -81,9 +88,15 @@ class Stream:
         if self.unsupported:
             raise LogError("unsupported", f"{self.topic}: {self.unsupported}", topic=self.topic)
         connection = self.connections[0]
+        if self.wire == "json":
+            return json_definition(self.type_name, connection.schema, self.sample or tuple)
+        if self.wire == "protobuf":
+            from hephaes_rpc.engine.protomsg import protobuf_definition
+
+            return protobuf_definition(self.type_name, connection.schema)
         if connection.schema_encoding in IDL_ENCODINGS:
             return parse_idl(self.type_name, connection.definition)
-        if self.sample is not None:
+        if not connection.schema_encoding and self.sample is not None:
             return bundled_definition(self.type_name, self.sample())
         return parse_definition(self.type_name, connection.definition, self.ros)
 
