@@ -91,6 +91,7 @@ def record(folder: Path) -> dict[str, list[Call]]:
         _lifecycle(recorder)
         _workspaces(recorder, home)
         bag, mcap = _assets(recorder, home)
+        _configs(recorder)
         conversion = _conversions(recorder, bag, mcap)
         _outputs(recorder, conversion)
         _end(recorder)
@@ -147,8 +148,33 @@ def _assets(recorder: Recorder, home: Path) -> tuple[str, str]:
     return bag, mcap
 
 
+def _configs(recorder: Recorder) -> None:
+    spec = {
+        "schema": {"name": "poses", "version": 1},
+        "row_strategy": {"kind": "per-message", "topic": "pose_data"},
+        "features": {"x": {"source": {"topic": "pose_data", "field_path": "position.x"}, "dtype": "float32"}},
+        "output": {"format": "parquet"},
+    }
+    config = recorder.call("a spec", "conversionConfigs/create", name="Poses", spec=spec, metadata={"by": "lab 2"})
+    recorder.heard("a new one", "conversionConfigs/didChange", lambda p: p["reason"] == "created")
+    recorder.refused("a name twice", "conversionConfigs/create", name="poses", spec={})
+    spec["output"] = {"format": "parquet", "compression": "zstd"}
+    recorder.call("another compression", "conversionConfigs/update", config_id=config["id"], spec=spec)
+    recorder.call("nothing new", "conversionConfigs/update", config_id="poses", name="Poses", revision_limit=0)
+    recorder.call("what changed", "conversionConfigs/diff", config_id="poses")
+    recorder.call("by name", "conversionConfigs/get", config_id="poses", revision_limit=1)
+    recorder.refused("unknown", "conversionConfigs/get", config_id="nobody")
+    text = recorder.call("as YAML", "conversionConfigs/export", config_id="poses")["text"]
+    recorder.call("under another name", "conversionConfigs/import", text=text, name="Poses of lab 3")
+    recorder.call("a copy", "conversionConfigs/duplicate", config_id="poses", description="to try things out")
+    recorder.call("by name", "conversionConfigs/list", sort="name", limit=2)
+
+
 def _conversions(recorder: Recorder, bag: str, mcap: str) -> Any:
     recorder.call("what can be asked for", "conversions/capabilities")
+    saved = recorder.call("by a saved config", "conversions/create", asset_ids=[bag], saved_config_id="poses")
+    recorder.finished(saved["job_id"])
+    recorder.refused("no such config", "conversions/create", asset_ids=[bag], saved_config_id="postures")
     made = recorder.call(
         "two logs to Parquet", "conversions/create", asset_ids=[bag, mcap], output={"format": "parquet"}
     )
