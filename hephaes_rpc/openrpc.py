@@ -67,11 +67,12 @@ _COMMON_ERRORS = ("not_initialized", "invalid_request", "cancelled", "bug")
 
 @cache
 def document(registry: Registry = REGISTRY) -> dict[str, Any]:
-    """The OpenRPC document; methods in the order of registration."""
+    """The OpenRPC document; the lifecycle first, then resources by name, what the sidecar sends last."""
     schemas = Schemas()
     examples = recorded() if registry is REGISTRY else {}
-    methods = [_method(method, schemas) for method in registry.methods.values()]
-    methods += [_outgoing(notification, schemas) for notification in registry.outgoing.values()]
+    methods = [_method(method, schemas) for method in sorted(registry.methods.values(), key=_place)]
+    sent = sorted(registry.outgoing.values(), key=_place)
+    methods += [_outgoing(notification, schemas) for notification in sent]
     for method in methods:
         method |= _examples(examples.get(method["name"], []))
     return {
@@ -92,6 +93,11 @@ def document(registry: Registry = REGISTRY) -> dict[str, Any]:
         },
         "x-error-data": {"$ref": "#/components/schemas/ErrorData"},
     }
+
+
+def _place(entry: Method | Notification) -> str:
+    """What to sort by, so that the order does not depend on that of imports; the lifecycle keeps its own."""
+    return entry.name if "/" in entry.name and entry.name[0] != "$" else ""
 
 
 @cache

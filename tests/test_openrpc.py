@@ -60,7 +60,8 @@ class Everything:
 
 def test_every_method_and_notification_is_in_it() -> None:
     names = [method["name"] for method in DOCUMENT["methods"]]
-    assert names == [*REGISTRY.methods, *REGISTRY.outgoing]
+    assert sorted(names) == sorted([*REGISTRY.methods, *REGISTRY.outgoing])
+    assert names[:2] == ["initialize", "initialized"]
     assert len(names) == len(set(names))
     for method in DOCUMENT["methods"]:
         outgoing = method["name"] in REGISTRY.outgoing
