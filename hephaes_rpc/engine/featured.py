@@ -316,7 +316,7 @@ class FeaturedConversion:
         assembly = Assembly(
             self.log, [sources[name] for name in read], [TableTask(table, schema, tuple(range(len(read))))]
         )
-        maker = RowMaker(self.log, planned, features, sources)
+        maker = RowMaker(self.intake, planned, features, sources)
         evaluation = features.evaluation()
 
         def work(first: int, batch: pa.RecordBatch) -> None:

@@ -13,7 +13,8 @@ from hephaes_rpc.engine.assembly import Source
 from hephaes_rpc.engine.clocks import Stamps
 from hephaes_rpc.engine.datasets import FilePlan, Lane, Opened
 from hephaes_rpc.engine.features import CompiledFeature, Evaluation, FeatureBatch, FeatureCounts, FeatureSet
-from hephaes_rpc.engine.logs import LogReader, Stream
+from hephaes_rpc.engine.intake import Intake
+from hephaes_rpc.engine.logs import Stream
 from hephaes_rpc.engine.plan import Int64s
 from hephaes_rpc.engine.readers import Rows, SourceRows
 from hephaes_rpc.engine.rows import RowPlan
@@ -54,7 +55,7 @@ class RowMaker:
     """Puts what assembly gives and what the plan knows into the rows that features are evaluated on."""
 
     def __init__(
-        self, log: LogReader, planned: PlannedRows, features: FeatureSet, sources: Mapping[str, Source]
+        self, intake: Intake, planned: PlannedRows, features: FeatureSet, sources: Mapping[str, Source]
     ) -> None:
         self._plan = planned.rows
         self._position = {name: k for k, name in enumerate(planned.topics)}
@@ -65,8 +66,7 @@ class RowMaker:
             need = features.needs.get(name)
             every = np.arange(len(sources[name].times))
             if need is not None and need.log_time:
-                stream = planned.topics[name].stream
-                time = log.index(log.slots([stream])).slot(0)[0]
+                time = intake.log_times(planned.topics[name].stream)
                 self._log_time[name] = time[sources[name].positions(every)]
             publish = planned.topics[name].publish_time
             if need is not None and need.publish_time and publish is not None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 from attrs import define, field
+from numpy.typing import NDArray
 
 from hephaes_rpc.engine.assembly import Assembly, Failure, Source, StreamCounts
 from hephaes_rpc.engine.clocks import Stamps, Wanted, read_stamps
@@ -11,6 +13,7 @@ from hephaes_rpc.engine.decode import StreamDecoder
 from hephaes_rpc.engine.digests import StreamDigest, combined
 from hephaes_rpc.engine.hints import hinted
 from hephaes_rpc.engine.logs import LogReader, Stream
+from hephaes_rpc.engine.plan import Int64s
 from hephaes_rpc.engine.selection import Bools, included, select, unmatched
 from hephaes_rpc.engine.spec import ConversionSpec, FailurePolicy, Input
 from hephaes_rpc.errors import HephaesError, LogError
@@ -49,6 +52,7 @@ class Intake:
         self.streams = hinted(spec.decoding, included(spec.input, log.summary.streams))
         self._records: dict[int, StreamRecord] = {}
         self._digests: dict[int, StreamDigest] = {}
+        self._indexed: dict[int, tuple[Int64s, NDArray[np.int32]]] = {}
 
     def policy(self, topic: str) -> FailurePolicy:
         """What becomes of messages of a topic that cannot be decoded."""
@@ -81,10 +85,10 @@ class Intake:
         clocks: Sequence[Stamps | None],
     ) -> list[Source]:
         """Sources of streams; ``clocks`` None is the log time."""
-        index = self.log.index(self.log.slots(streams))
+        self._index(streams)
         made = []
-        for k, (stream, decoder, chosen, stamps) in enumerate(zip(streams, decoders, selected, clocks, strict=True)):
-            time, chunk = index.slot(k)
+        for stream, decoder, chosen, stamps in zip(streams, decoders, selected, clocks, strict=True):
+            time, chunk = self._indexed[id(stream)]
             if stamps is None:
                 source = Source(stream, decoder, time, chunk, chosen)
                 record = StreamRecord(stream, source.counts)
@@ -95,13 +99,24 @@ class Intake:
             made.append(source)
         return made
 
+    def log_times(self, stream: Stream) -> Int64s:
+        """int64 per message in file order, ns; shared with the sources."""
+        self._index([stream])
+        return self._indexed[id(stream)][0]
+
+    def _index(self, streams: Sequence[Stream]) -> None:
+        """Have the times and chunks of streams, one copy of each."""
+        lacking = list({id(stream): stream for stream in streams if id(stream) not in self._indexed}.values())
+        if lacking:
+            index = self.log.index(self.log.slots(lacking))
+            self._indexed |= {id(stream): index.slot(k) for k, stream in enumerate(lacking)}
+
     def batches(
         self, sources: Sequence[Source], assembly: Assembly, told: Told, *, at_once: bool = False
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Batches of an assembly over ``sources``, whose messages are fingerprinted, and judged where none may fail."""
-        index = self.log.index(self.log.slots([source.stream for source in sources]))
-        for k, source in enumerate(sources):
-            source.digest = StreamDigest(source.stream, index.slot(k)[0], source.chunk, source.used)
+        for source in sources:
+            source.digest = StreamDigest(source.stream, self.log_times(source.stream), source.chunk, source.used)
             self._digests[id(source.stream)] = source.digest
         strict = [source for source in sources if self.policy(source.stream.topic) == "fail"]
 
