@@ -245,5 +245,5 @@ def wanted(plans: Iterable[FilePlan], only: Sequence[str] | None) -> list[FilePl
     names = [plan.name for plan in found]
     for name in only:
         if name not in names:
-            raise HephaesError("invalid_params", f"the spec makes no file {name!r} of this log; it makes {names}")
+            raise HephaesError("invalid_spec", f"the spec makes no file {name!r} of this log; it makes {names}")
     return [plan for plan in found if plan.name in only]
