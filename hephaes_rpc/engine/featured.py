@@ -295,11 +295,13 @@ class FeaturedConversion:
         turn: tuple[int, int],
         *,
         first_rows: int | None = None,
+        window: tuple[int, int] | None = None,
     ) -> int:
         """One pass over the log: ``sink`` gets the batches in order, each with the number of its first row.
 
         Args:
             first_rows: End once there are so many; None takes all.
+            window: Only the rows [first, last).
 
         Returns:
             Stored bytes of the chunks that the pass reads.
@@ -312,6 +314,8 @@ class FeaturedConversion:
             planned.rows.table.times,
             {k: picks[position[name]] for k, name in enumerate(read) if position[name] in picks},
         )
+        if window is not None:
+            table = table.part(*window)
         schema = pa.schema([(TIMESTAMP, pa.int64()), *((name, sources[name].decoder.arrow_type) for name in read)])
         assembly = Assembly(
             self.log, [sources[name] for name in read], [TableTask(table, schema, tuple(range(len(read))))]
@@ -324,7 +328,7 @@ class FeaturedConversion:
             sink(first, rows, evaluation.evaluate(rows), evaluation)
 
         with Lane("features") as lane:
-            first = 0
+            first = 0 if window is None else window[0]
             taken = [sources[name] for name in read]
             told = told_by(self.context, turn)
             for _, batch in self.intake.batches(taken, assembly, told, at_once=first_rows is not None):

@@ -200,9 +200,6 @@ class RowWork:
         counts = self.partition.split_counts
         if split is not None and split.strategy != "none":
             counts = dict.fromkeys(parting.PARTS, 0) | counts
-        preflight = self._validator.summary()
-        if self._label is not None:
-            preflight["label_summary"] = self._label.summary()
         told: dict[str, Any] = {
             "features": {feature.name: self._feature(feature) for feature in self.planned.features.features},
             "joins": {
@@ -217,9 +214,14 @@ class RowWork:
             "candidate_rows": plan.candidates,
             "dropped_rows": plan.candidates - self.rows,
             "split_counts": counts,
-            "preflight": preflight,
+            "preflight": self.preflight(),
         }
         return told | ({"preview": self._preview.rows} if self.spec.validation.preview else {})
+
+    def preflight(self) -> dict[str, Any]:
+        """What was found by checking records."""
+        found = self._validator.summary()
+        return found if self._label is None else found | {"label_summary": self._label.summary()}
 
     def _feature(self, feature: CompiledFeature) -> dict[str, Any]:
         """What the manifest says of a feature: what it is, and what became of its values."""

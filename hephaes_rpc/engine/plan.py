@@ -350,6 +350,36 @@ class Between:
 
 
 @frozen(eq=False)
+class PartOf:
+    """Picks of the rows ``[first, first + n)`` of a table, counted from 0."""
+
+    picks: Picks
+    first: int
+    n: int
+
+    def uses(self) -> tuple[Int64s, Int64s]:
+        """See Picks."""
+        window = self.window(0, self.n)
+        messages, rows = [window.lo], [window.rows]
+        if window.hi is not None and window.weight is not None:
+            blended = window.weight > 0
+            messages.append(window.hi[blended])
+            rows.append(window.rows[blended])
+        message, row = np.concatenate(messages), np.concatenate(rows)
+        order = np.lexsort((row, message))
+        taken, at = np.unique(message[order], return_index=True)
+        return taken, row[order][at]
+
+    def window(self, first: int, last: int) -> Window:
+        """See Picks."""
+        return self.picks.window(self.first + first, self.first + last)
+
+    def keep_from(self, row: int) -> int:
+        """See Picks."""
+        return self.picks.keep_from(self.first + row)
+
+
+@frozen(eq=False)
 class Table:
     """Rows of one output file: their times, and the picks of each stream (by position)."""
 
@@ -360,6 +390,11 @@ class Table:
     def n_rows(self) -> int:
         """Number of rows."""
         return self.times.n_rows
+
+    def part(self, first: int, last: int) -> "Table":
+        """The rows [first, last)."""
+        picks: dict[int, Picks] = {k: PartOf(picks, first, last - first) for k, picks in self.picks.items()}
+        return Table(Listed(self.times.times(first, last)), picks)
 
 
 def topic_table(stream: int, times: Int64s) -> Table:
