@@ -82,7 +82,9 @@ def save_indexed(ws: OpenWorkspace, event: Mapping[str, Any]) -> str:
             "indexing_error": None,
         }
     )
-    return ws.assets.save_metadata(event["asset_id"], metadata, event["file_size"], event["mtime_ns"]).id
+    return ws.assets.save_metadata(
+        event["asset_id"], metadata, event["file_size"], event["mtime_ns"], event["fingerprint"]
+    ).id
 
 
 def save_published(ws: OpenWorkspace, task: Mapping[str, Any], event: Mapping[str, Any]) -> list[str]:

@@ -1,13 +1,14 @@
 """What a worker process does with a task: index logs, convert logs.  Everything it finds leaves it as events.
 
 Events are JSON objects with the member ``event``: ``progress`` (asset, phase, done, total, unit, message), ``indexed``
-(asset_id, metadata, file_size, mtime_ns) and ``published`` (asset_id, outputs, counts, warnings).  The engine is
-imported once it is known which part of it is needed.
+(asset_id, metadata, file_size, mtime_ns, fingerprint) and ``published`` (asset_id, outputs, counts, warnings).  The
+engine is imported once it is known which part of it is needed.
 """
 
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -79,6 +80,7 @@ def perform(context: Context) -> None:
 
 
 def _index(context: Context, asset: dict[str, Any]) -> None:
+    from hephaes_rpc.engine.identity import identify
     from hephaes_rpc.engine.logs import open_log
     from hephaes_rpc.engine.logs.describe import describe
 
@@ -86,8 +88,9 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
         context.check()
         context.progress("index", done, total, "bytes")
 
-    mtime_ns = _registered_file(asset["path"]).st_mtime_ns
+    _registered_file(asset["path"])
     with open_log(asset["path"], swept) as log:
+        identity = identify(Path(asset["path"]))
         info = describe(log)
         summary = log.summary
     topics = [
@@ -147,8 +150,9 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
             "event": "indexed",
             "asset_id": asset["asset_id"],
             "metadata": metadata,
-            "file_size": summary.size_bytes,
-            "mtime_ns": mtime_ns,
+            "file_size": identity.size_bytes,
+            "mtime_ns": identity.mtime_ns,
+            "fingerprint": identity.fingerprint,
         }
     )
 

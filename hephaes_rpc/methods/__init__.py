@@ -2,7 +2,18 @@
 
 from importlib import import_module
 
-MODULES = ("lifecycle", "workspaces", "assets", "conversion_configs", "conversions", "jobs", "outputs")
+MODULES = (
+    "lifecycle",
+    "workspaces",
+    "assets",
+    "uploads",
+    "tags",
+    "conversion_configs",
+    "conversions",
+    "jobs",
+    "outputs",
+    "dashboard",
+)
 
 
 def register_all() -> None:

@@ -1,15 +1,14 @@
 """Logs: register them, find them, index them."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from attrs import field, frozen
 from attrs.validators import ge, optional
 
-from hephaes_rpc.errors import CancelledByClient, HephaesError
+from hephaes_rpc.engine.logs.recording import SUFFIXES
+from hephaes_rpc.errors import CancelledByClient, HephaesError, ParamsError
 from hephaes_rpc.methods.common import (
     WORKSPACE_ERRORS,
     InWorkspace,
@@ -24,10 +23,11 @@ from hephaes_rpc.methods.common import (
 )
 from hephaes_rpc.methods.indexing import index
 from hephaes_rpc.methods.logfiles import folder_of, log_file, logs_below, printable
+from hephaes_rpc.methods.registration import RegistrationSkip, register, register_all
 from hephaes_rpc.model import Asset, AssetDetail, AssetListItem, IndexingStatus, Job, Progress
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, RequestContext, method, sends
+from hephaes_rpc.serde import structure
 from hephaes_rpc.store.assets import AssetFilters
-from hephaes_rpc.store.workspace import OpenWorkspace
 
 SCAN_BATCH = 200
 """Files registered in one transaction of a scan."""
@@ -61,15 +61,6 @@ class AssetsScanDirectoryParams(InWorkspace):
 
 
 @frozen(kw_only=True)
-class RegistrationSkip:
-    """A log that was found and not registered; ``detail`` is the sentence that ``assets/register`` answers with."""
-
-    file_path: str
-    reason: Literal["duplicate", "invalid_path"]
-    detail: str
-
-
-@frozen(kw_only=True)
 class ScanResult:
     """What a scan has found, sorted by path."""
 
@@ -78,6 +69,50 @@ class ScanResult:
     discovered_file_count: int
     registered_assets: list[Asset]
     skipped: list[RegistrationSkip]
+
+
+@frozen(kw_only=True)
+class DialogResult:
+    """What became of the logs that were chosen; ``canceled`` when none were."""
+
+    canceled: bool
+    registered_assets: list[Asset]
+    skipped: list[RegistrationSkip]
+
+
+@frozen(kw_only=True)
+class DialogFilter:
+    """A kind of files, by extensions without dots."""
+
+    name: str
+    extensions: list[str]
+
+
+@frozen(kw_only=True)
+class OpenFileDialog:
+    """What the dialog shall look like."""
+
+    title: str
+    filters: list[DialogFilter]
+    multiple: bool = True
+
+
+@frozen(kw_only=True)
+class OpenFileDialogResult:
+    """The chosen files by their absolute paths; none means that the dialog was cancelled."""
+
+    file_paths: list[str]
+
+
+OPEN_FILE_DIALOG = "window/openFileDialog"
+_EXTENSIONS = [suffix.removeprefix(".") for suffix in SUFFIXES]
+
+sends(
+    OPEN_FILE_DIALOG,
+    OpenFileDialog,
+    "Let the user choose files; answer with {file_paths}, which is empty when the dialog was cancelled.",
+    request=True,
+)
 
 
 @frozen(kw_only=True)
@@ -135,9 +170,7 @@ class AssetPage:
 def assets_register(ctx: RequestContext, params: AssetsRegisterParams) -> Asset:
     """Register a log; its content is not looked at."""
     workspace = ctx.workspace(params.workspace_id)
-    asset = workspace.assets.register(*log_file(params.file_path))
-    ctx.app.notify.changed("assets", workspace.id, [asset.id], "created")
-    return asset
+    return register(ctx, workspace, log_file(params.file_path))
 
 
 @method(
@@ -162,7 +195,7 @@ async def assets_scan_directory(ctx: RequestContext, params: AssetsScanDirectory
     skipped: list[RegistrationSkip] = []
     for first in range(0, len(found), SCAN_BATCH):
         ctx.progress.report(f"{first} of {len(found)} logs", 100 * first / len(found))
-        added, refused = await ctx.in_thread(_register_all, ctx, workspace, found[first : first + SCAN_BATCH])
+        added, refused = await ctx.in_thread(register_all, ctx, workspace, found[first : first + SCAN_BATCH])
         registered += added
         skipped += refused
     return ScanResult(
@@ -174,32 +207,36 @@ async def assets_scan_directory(ctx: RequestContext, params: AssetsScanDirectory
     )
 
 
-def _register_all(
-    ctx: RequestContext, workspace: OpenWorkspace, paths: Sequence[Path]
-) -> tuple[list[Asset], list[RegistrationSkip]]:
-    """Register what can be; all of it or, when the request is cancelled, nothing."""
-    refusals: dict[Path, HephaesError] = {}
-    usable: dict[Path, Any] = {}
-    for path in paths:
-        ctx.check()
-        try:
-            usable[path] = log_file(path)
-        except HephaesError as error:
-            refusals[path] = error
-    added = []
-    for path, outcome in zip(usable, workspace.assets.register_many(usable.values()), strict=True):
-        if isinstance(outcome, HephaesError):
-            refusals[path] = outcome
-        else:
-            added.append(outcome)
-    ctx.app.notify.changed("assets", workspace.id, [asset.id for asset in added], "created")
-    return added, [_skip(path, refusals[path]) for path in paths if path in refusals]
+@method(
+    "assets/registerDialog",
+    params=InWorkspace,
+    result=DialogResult,
+    errors=("dialog_unavailable", *WORKSPACE_ERRORS),
+    lane=Lane.LONG,
+)
+async def assets_register_dialog(ctx: RequestContext, params: InWorkspace) -> DialogResult:
+    """Have the client let its user choose logs, and register them."""
+    workspace = ctx.workspace(params.workspace_id)
+    chosen = await _chosen(ctx)
+    registered, skipped = await ctx.in_thread(register_all, ctx, workspace, chosen)
+    return DialogResult(canceled=not chosen, registered_assets=registered, skipped=skipped)
 
 
-def _skip(path: Path, error: HephaesError) -> RegistrationSkip:
-    reason: Literal["duplicate", "invalid_path"]
-    reason = "duplicate" if error.kind == "asset_already_registered" else "invalid_path"
-    return RegistrationSkip(file_path=printable(path), reason=reason, detail=error.message)
+async def _chosen(ctx: RequestContext) -> list[str]:
+    """The paths that the client's user has chosen, none if the dialog was cancelled."""
+    window = ctx.app.client_capabilities.get("window")
+    if not (isinstance(window, dict) and window.get("openFileDialog") is True) or not ctx.app.notify.opened.is_set():
+        message = "the client has not announced a file dialog (capabilities.window.openFileDialog)"
+        raise HephaesError("dialog_unavailable", message, hint="assets/register takes paths")
+    asked = OpenFileDialog(title="Register logs", filters=[DialogFilter(name="Robot logs", extensions=_EXTENSIONS)])
+    try:
+        answer = structure(await ctx.app.request_client(OPEN_FILE_DIALOG, asked), OpenFileDialogResult, "result")
+    except ParamsError as error:
+        message = f"the client's answer to {OPEN_FILE_DIALOG} cannot be used: {error.message}"
+        raise HephaesError("dialog_unavailable", message) from error
+    except HephaesError as error:
+        raise HephaesError("dialog_unavailable", error.message) from error
+    return answer.file_paths
 
 
 @method(

@@ -1,5 +1,6 @@
 """What the params and results of several resources share."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +13,8 @@ from hephaes_rpc.serde import shown
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, MAX_LIMIT, Page
 
 T = TypeVar("T")
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 WORKSPACE_ERRORS = (
     "workspace_not_found",
@@ -40,6 +43,12 @@ def not_blank(_instance: object, _attribute: Any, text: str) -> None:
     """Validator: the text says something."""
     if not text.strip():
         raise ValueError("must not be blank")
+
+
+def no_id(_instance: object, attribute: Any, name: str) -> None:
+    """Validator: the name could not be taken for an id."""
+    if _UUID.fullmatch(name.strip()):
+        raise ValueError(f"{attribute.name!r} must not have the form of an id: {name!r}")
 
 
 def refused(path: str, message: str, expected: str, got: Any) -> dict[str, Any]:

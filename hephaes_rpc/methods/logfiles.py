@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from hephaes_rpc.engine.identity import identify
 from hephaes_rpc.engine.logs.recording import SUFFIXES, Recording, is_log_name, known_recording, recording_in
 from hephaes_rpc.errors import HephaesError, LogError
 
@@ -25,7 +26,7 @@ class LogFile(NamedTuple):
 
 
 def log_file(text: str | Path) -> LogFile:
-    """The log at a path, a file of a recording or its folder being all of it; raises ``invalid_path``, ``permission``."""
+    """The log at a path, a recording's file or folder being all of it; raises ``invalid_path``, ``permission``."""
     path, found = _look(text)
     if stat.S_ISDIR(found.st_mode):
         recording = _recording_in(path)
@@ -56,6 +57,14 @@ def _recording_in(folder: Path) -> Recording:
 def _whole(recording: Recording) -> LogFile:
     found = [_look(path)[1] for path in recording.files]
     return LogFile(recording.path, sum(one.st_size for one in found), max(one.st_mtime_ns for one in found))
+
+
+def fingerprint(path: Path) -> str | None:
+    """What tells the log at a path from others; None when it cannot be read."""
+    try:
+        return identify(path).fingerprint
+    except (OSError, HephaesError):
+        return None
 
 
 def folder_of(text: str) -> Path:

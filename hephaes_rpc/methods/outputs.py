@@ -17,7 +17,7 @@ from hephaes_rpc.store.outputs import OutputFilters
 from hephaes_rpc.store.workspace import OpenWorkspace
 
 MAX_LENGTH = 8 << 20
-REFRESH_WAIT_S = 0.05
+REFRESH_WAIT_S = 0.02
 """A list waits this long for a look at the files; a longer one ends in the background and is told by a notification."""
 
 Sort = Literal["created_at", "-created_at", "file_name", "-file_name", "size_bytes", "-size_bytes"]
@@ -86,7 +86,7 @@ class OutputContent:
 async def outputs_list(ctx: RequestContext, params: OutputsListParams) -> OutputPage:
     """Published files, the newest first."""
     workspace = ctx.workspace(params.workspace_id)
-    await _refresh(ctx, workspace)
+    await refresh(ctx, workspace)
     filters = filters_of(OutputFilters, params)
     page = await ctx.in_thread(workspace.outputs.list, filters, params.limit, params.cursor, params.sort)
     return page_of(OutputPage, page)
@@ -95,15 +95,15 @@ async def outputs_list(ctx: RequestContext, params: OutputsListParams) -> Output
 _refreshing: dict[OpenWorkspace, asyncio.Future[None]] = {}
 
 
-async def _refresh(ctx: RequestContext, workspace: OpenWorkspace) -> None:
+async def refresh(ctx: RequestContext, workspace: OpenWorkspace) -> None:
     """Note which files are gone or back, for a moment at most; one look at a time."""
 
-    def refresh() -> None:
+    def look() -> None:
         ctx.app.notify.changed("outputs", workspace.id, workspace.outputs.refresh(), "refreshed")
 
     looking = _refreshing.get(workspace)
     if looking is None:
-        looking = asyncio.get_running_loop().run_in_executor(ctx.app.executor, refresh)
+        looking = asyncio.get_running_loop().run_in_executor(ctx.app.executor, look)
         _refreshing[workspace] = looking
         looking.add_done_callback(lambda _: _refreshing.pop(workspace))
     await asyncio.wait([looking], timeout=REFRESH_WAIT_S)

@@ -42,6 +42,7 @@ _COLUMNS = (
     " (SELECT b.id FROM assets b WHERE b.fingerprint = a.fingerprint AND b.registered_at < a.registered_at"
     " ORDER BY b.registered_at LIMIT 1)"
 )
+_FOUND = ("end_ns", "message_count", "topic_count", "sensor_types", "topics", "default_episode", "raw_metadata")
 _METADATA = (
     "a.duration, a.start_ns, m.end_ns, m.message_count, m.topic_count, m.sensor_types, m.topics, m.default_episode,"
     " m.raw_metadata, m.indexing_error"
@@ -117,7 +118,8 @@ class Assets:
         names = (stored, path.name, _file_type(path), _search_text(path, stored))
         if moved:
             session.run(
-                "UPDATE assets SET file_path = ?, file_name = ?, file_type = ?, search_text = ?, mtime_ns = ? WHERE id = ?",
+                "UPDATE assets SET file_path = ?, file_name = ?, file_type = ?, search_text = ?, mtime_ns = ?"
+                " WHERE id = ?",
                 (*names, mtime_ns, moved),
             )
             return self._get(session, moved)
@@ -137,12 +139,12 @@ class Assets:
         return gone[0] if len(gone) == 1 else None
 
     def _note_change(self, session: Session, asset_id: str, size_bytes: int, mtime_ns: int) -> bool:
-        """Whether a file is another than when it was registered or indexed; it is pending then."""
+        """Whether a file is another than when it was indexed; it is pending then."""
         return bool(
-            session.run(
+            session.value(
                 "UPDATE assets SET file_size = ?1, mtime_ns = ?2, is_stale = last_indexed_at IS NOT NULL,"
                 " indexing_status = iif(indexing_status = 'indexing', 'indexing', 'pending')"
-                " WHERE id = ?3 AND (file_size <> ?1 OR mtime_ns <> ?2)",
+                " WHERE id = ?3 AND (file_size <> ?1 OR mtime_ns <> ?2) RETURNING is_stale",
                 (size_bytes, mtime_ns, asset_id),
             )
         )
@@ -207,11 +209,10 @@ class Assets:
                 " fingerprint = ?, duration = ?, start_ns = ?",
                 (now, file_size, mtime_ns, fingerprint, metadata.duration, metadata.start_ns),
             )
-            found = ("end_ns", "message_count", "topic_count", "sensor_types", "topics", "default_episode", "raw_metadata")
             session.run(
-                f"INSERT INTO asset_metadata (asset_id, {', '.join(found)}, created_at, updated_at)"
+                f"INSERT INTO asset_metadata (asset_id, {', '.join(_FOUND)}, created_at, updated_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (asset_id) DO UPDATE SET indexing_error = NULL,"
-                f" updated_at = excluded.updated_at, {', '.join(f'{name} = excluded.{name}' for name in found)}",
+                f" updated_at = excluded.updated_at, {', '.join(f'{name} = excluded.{name}' for name in _FOUND)}",
                 (
                     asset_id,
                     metadata.end_ns,
@@ -337,7 +338,10 @@ def _already_registered(path: Path, asset_id: str, has_changed: bool) -> Hephaes
     message = f"{path} is already registered in this workspace"
     if has_changed:
         message += "; it has changed and is to be indexed again"
-    return HephaesError("asset_already_registered", message, asset_id=asset_id, file_path=str(path))
+    error = HephaesError("asset_already_registered", message, asset_id=asset_id, file_path=str(path))
+    if has_changed:
+        error.data["has_changed"] = True
+    return error
 
 
 def _file_type(path: Path) -> str:

@@ -76,7 +76,7 @@ class _Leader(NamedTuple):
 
 
 class _Condition(NamedTuple):
-    """What must hold, as asked of a row, the index that can lead to it, and what is asked of it knowing a number only."""
+    """What must hold, as asked of a row, the index that can lead to it, and as asked of a number."""
 
     of_row: str
     leader: _Leader | None
@@ -99,7 +99,7 @@ class AssetSearch:
         self._conditions: list[_Condition] = []
         self._tag = filters.tag
         self._bounds = _bounds(filters)
-        self.bindings |= {name: value for name, value in self._bounds.values()}
+        self.bindings |= dict(self._bounds.values())
         if filters.search:
             self._add_text(folded(filters.search), folded(root))
         if filters.tag is not None:
@@ -202,7 +202,7 @@ class AssetSearch:
         self._conditions.append(_Condition(condition, _Leader(source, source, (condition,), NUMBER), of_number))
 
     def _add_range(self, column: str, index: str, least: float | None, most: float | None) -> None:
-        bounds = []
+        bounds: list[str] = []
         for operator, value in ((">=", least), ("<=", most)):
             if value is not None:
                 name = f"{column}{len(bounds)}"

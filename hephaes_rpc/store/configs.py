@@ -17,8 +17,9 @@ from hephaes_rpc.engine.document import VERSION, SpecDocument, to_dict
 from hephaes_rpc.engine.spec import ConversionSpec
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import ChangeKind, ConfigStatus, ConfigSummary
+from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.db import Database, Row, Session
-from hephaes_rpc.store.documents import Reading, Readings, store_blob, stored_form
+from hephaes_rpc.store.documents import Reading, Readings, stored_form
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
 from hephaes_rpc.store.values import from_json, new_id, normalized, now_us, to_json, to_time
 

@@ -1,4 +1,4 @@
-"""Spec documents as blobs: stored by their content, read with whatever may be wrong with them."""
+"""Spec documents as they are stored, read with whatever may be wrong with them."""
 
 import hashlib
 import threading
@@ -10,7 +10,6 @@ from attrs import frozen
 from hephaes_rpc.engine import written
 from hephaes_rpc.engine.document import VERSION, SpecDocument, dump, load
 from hephaes_rpc.errors import SpecError
-from hephaes_rpc.store.db import Session
 
 REMEMBERED_BYTES = 4 << 20
 
@@ -70,17 +69,6 @@ class Readings:
 def stored_form(document: SpecDocument) -> bytes:
     """The bytes that a document is stored as; equal documents give equal bytes."""
     return dump(document).encode()
-
-
-def store_blob(session: Session, data: bytes, now: int) -> str:
-    """Keep ``data`` once, under the SHA-256 that is returned; a damaged copy of it is mended."""
-    sha256 = hashlib.sha256(data).hexdigest()
-    session.run(
-        "INSERT INTO blobs (sha256, data, created_at) VALUES (?, ?, ?)"
-        " ON CONFLICT (sha256) DO UPDATE SET data = excluded.data WHERE data <> excluded.data",
-        (sha256, data, now),
-    )
-    return sha256
 
 
 def _read(data: bytes) -> Reading:

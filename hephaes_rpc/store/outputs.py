@@ -2,7 +2,6 @@
 
 # ruff: noqa: S608  (SQL is put together from constants of this package; values are bound)
 
-import hashlib
 import mimetypes
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from attrs import frozen
 
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import OutputDetail, OutputRole, OutputSummary
+from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
 from hephaes_rpc.store.places import Places
@@ -101,7 +101,7 @@ class Outputs:
             if folder is None:
                 message = f"no conversion has the id {conversion_id}"
                 raise HephaesError("conversion_not_found", message, conversion_id=conversion_id)
-            blobs = {path: _store_blob(session, content, now) for path, content in contents.items()}
+            blobs = {path: store_blob(session, to_json(content).encode(), now) for path, content in contents.items()}
             ids = []
             for file in files:
                 path = PurePath(file["path"])
@@ -254,13 +254,6 @@ def _manifest_of(path: PurePath, blobs: Mapping[str, str]) -> str | None:
     stems = (path.name, path.name.removesuffix(path.suffix))
     candidates = (path, *(path.with_name(stem + MANIFEST_SUFFIX) for stem in stems))
     return next((blobs[str(each)] for each in candidates if str(each) in blobs), None)
-
-
-def _store_blob(session: Session, content: Any, now: int) -> str:
-    data = to_json(content).encode()
-    sha256 = hashlib.sha256(data).hexdigest()
-    session.run("INSERT OR IGNORE INTO blobs (sha256, data, created_at) VALUES (?, ?, ?)", (sha256, data, now))
-    return sha256
 
 
 def _relative(path: PurePath, folder: PurePath) -> str:
