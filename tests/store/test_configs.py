@@ -12,8 +12,9 @@ from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import Asset
 from hephaes_rpc.serde import encode, unstructure
 from hephaes_rpc.store import documents
+from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.configs import ConfigChange, ConfigDetail
-from hephaes_rpc.store.documents import Readings, store_blob, stored_form
+from hephaes_rpc.store.documents import Readings, stored_form
 from hephaes_rpc.store.values import new_id
 from hephaes_rpc.store.workspace import OpenWorkspace
 from tests.engine.specs import changed, mapping_spec, rows_spec
