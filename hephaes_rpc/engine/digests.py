@@ -16,6 +16,7 @@ from collections.abc import Iterable
 import attrs
 import numpy as np
 import orjson
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from hephaes_rpc.engine.logs import Stream
@@ -49,23 +50,24 @@ class StreamDigest:
         """Take the used messages of a chunk (log time, place in ``data`` and size, int64, file order), once."""
         first = int(self._first[np.searchsorted(self._chunks, chunk)])
         turn = np.arange(first, first + len(time)) if self._turn is None else self._turn[first : first + len(time)]
-        view = memoryview(data)
-        payloads = [view[a:b] for a, b in zip(offset.tolist(), (offset + length).tolist(), strict=True)]
+        payloads = _gathered(data, offset, length)
         if not self._kept and turn[0] == self._next and np.all(turn[1:] - turn[:-1] == 1):
             self._take(time, length, payloads)
             return
-        for k, moment, payload in zip(turn.tolist(), time.tolist(), payloads, strict=True):
-            self._kept[k] = moment, bytes(payload)
+        end = np.cumsum(length)
+        for k, moment, start, stop in zip(*(each.tolist() for each in (turn, time, end - length, end)), strict=True):
+            self._kept[k] = moment, bytes(payloads[start:stop])
         ready: list[tuple[int, bytes]] = []
         while (found := self._kept.pop(self._next + len(ready), None)) is not None:
             ready.append(found)
         if ready:
             lengths = np.array([len(payload) for _, payload in ready], np.int64)
-            self._take(np.array([moment for moment, _ in ready], np.int64), lengths, [payload for _, payload in ready])
+            times = np.array([moment for moment, _ in ready], np.int64)
+            self._take(times, lengths, b"".join(payload for _, payload in ready))
 
-    def _take(self, time: Int64s, length: Int64s, payloads: Iterable[bytes | memoryview]) -> None:
+    def _take(self, time: Int64s, length: Int64s, payloads: bytes | memoryview) -> None:
         self._heads.update(np.stack((time, length), axis=1).astype("<i8").tobytes())
-        self._payloads.update(b"".join(payloads))
+        self._payloads.update(payloads)
         self._next += len(time)
 
     def name(self) -> bytes:
@@ -83,6 +85,19 @@ class StreamDigest:
         for part in (hashlib.new(ALGORITHM, self.name()), self._heads, self._payloads):
             digest.update(part.digest())
         return digest.digest()
+
+
+def _gathered(data: bytes | memoryview, offset: Int64s, length: Int64s) -> memoryview:
+    """The slices of ``data`` one after the other; ``offset`` ascending, slices do not overlap.
+
+    They and what lies between them are taken for an array of byte strings, of which every other one is taken.
+    """
+    ends = np.empty(2 * len(offset) + 1, np.int64)
+    ends[:-1:2], ends[1::2], ends[-1] = offset, offset + length, offset[-1] + length[-1]
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
+    pieces = pa.Array.from_buffers(pa.large_binary(), 2 * len(offset), buffers)
+    found = pieces.take(pa.array(np.arange(0, 2 * len(offset), 2)))
+    return memoryview(found.buffers()[2] or b"")[: int(length.sum())]
 
 
 def combined(streams: Iterable[StreamDigest]) -> str:
