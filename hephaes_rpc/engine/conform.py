@@ -43,8 +43,8 @@ def shape_steps(kind: Kind, shape: Sequence[int] | None, dtype: DType) -> list[S
     rank = len(dims(kind.type)[0])
     if dims(kind.type)[1] == BINARY and len(shape) == rank + 1:
         as_sequence = listed(kind)
-        size = kind.size
-        steps.append(ArrayStep(as_sequence, lambda values, _: (as_lists(values, size), None)))
+        byte_count = kind.size
+        steps.append(ArrayStep(as_sequence, lambda values, _: (as_lists(values, byte_count), None)))
         kind = as_sequence
     assert kind.type is not None
     have, leaf = dims(kind.type)

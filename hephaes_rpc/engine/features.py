@@ -42,7 +42,6 @@ from hephaes_rpc.engine.steps import MAX_SIZE, CannotApplyError, Column, Kind, S
 from hephaes_rpc.engine.transform_params import ImageColorConvert, ImageCrop, ImageEncode, ImageResize, Transform
 from hephaes_rpc.engine.transforms import bind
 from hephaes_rpc.errors import HephaesError, SpecError
-from hephaes_rpc.serde import shown
 
 _IMAGE_TRANSFORMS = (ImageColorConvert, ImageResize, ImageCrop, ImageEncode)
 _STRING = pa.string()
@@ -346,6 +345,7 @@ class _SetCompiler:
                 if join.default_value is not None:
                     defaults[join.topic] = ("row_strategy", "joins", k, "default_value"), join.default_value
         self._compiler = Compiler(definitions, context, defaults)
+        self._compiler.check_defaults()
 
     def compile(self) -> FeatureSet:
         """See FeatureSet.compile."""
@@ -385,6 +385,7 @@ class _SetCompiler:
         return label, value if labels.source is not None else None
 
     def _feature(self, name: str, feature: Feature, at: Path, what: str) -> CompiledFeature | None:
+        self._compiler.own_zeros = feature.missing == "zeros"
         as_is = self._json_as_it_is(feature)
         if as_is is not None:
             reader: Reader | None = as_is
@@ -434,8 +435,7 @@ class _SetCompiler:
         try:
             steps = shape_steps(kind, feature.shape, feature.dtype)
         except CannotApplyError as error:
-            got = str(kind) if feature.shape is None else shown(feature.shape)
-            self._compiler.refuse((*at, "shape"), f"{what}: {error}", f"a shape that fits {kind}", got)
+            self._compiler.refuse((*at, "shape"), f"{what}: {error}", f"a shape that fits {kind}", feature.shape)
             return None
         try:
             return steps + dtype_steps(steps[-1].kind if steps else kind, feature.dtype)
@@ -462,7 +462,7 @@ class _SetCompiler:
             key = "missing" if feature.missing == "zeros" else "dtype" if feature.dtype == "json" else "shape"
             owner = "missing" if feature.missing == "zeros" else f"the join of {of_zeros[0]} with missing"
             message = f"{what}: {owner} 'zeros' needs a shape of fixed lengths, and a dtype other than json"
-            self._compiler.refuse((*at, key), message, "a fixed shape", shown(feature.shape))
+            self._compiler.refuse((*at, key), message, "a fixed shape", feature.shape)
             return None
         if not reader.topics and _never_absent(feature) and feature.missing != "default":
             message = f"{what}: missing {feature.missing!r} has no effect, the value is never absent"

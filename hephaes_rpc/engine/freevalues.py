@@ -49,6 +49,12 @@ def typed(value: Any, kind: pa.DataType) -> Any:
     raise ValueError(f"{shown_value(value)} is no {kind}")
 
 
+def is_zero(value: Any) -> bool:
+    """Whether nothing but zeros and emptiness is in a value."""
+    parts = value.values() if isinstance(value, dict) else value
+    return all(map(is_zero, parts)) if isinstance(value, dict | list) else not value
+
+
 def _fits(value: Any, kind: pa.DataType) -> bool:
     if pa.types.is_boolean(kind):
         return isinstance(value, bool)

@@ -10,7 +10,7 @@ from attrs import define, evolve, field, frozen
 from hephaes_rpc.engine.columns import BINARY, Int64s, Part
 from hephaes_rpc.engine.decode import StreamDecoder
 from hephaes_rpc.engine.fieldpath import FieldPath, compile_path, compile_steps
-from hephaes_rpc.engine.freevalues import constant_array, covered, typed
+from hephaes_rpc.engine.freevalues import constant_array, covered, is_zero, typed
 from hephaes_rpc.engine.joining import concat_reader, stack_reader
 from hephaes_rpc.engine.msgdef import INTEGERS, TIMES, Definition, MessageType
 from hephaes_rpc.engine.readers import (
@@ -27,7 +27,7 @@ from hephaes_rpc.engine.readers import (
 from hephaes_rpc.engine.spec import ConcatSource, ConstantSource, FeatureSource, MetadataSource, PathSource
 from hephaes_rpc.engine.steps import INT64, CannotApplyError, Column, Kind, Tally
 from hephaes_rpc.engine.transforms import nanoseconds
-from hephaes_rpc.serde import Issue, closest, shown
+from hephaes_rpc.serde import Issue, closest, shown, unstructure
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -93,6 +93,8 @@ class Compiler:
     Args:
         definitions: Of the topics that rows have.
         defaults: Topic -> place and default value of its join.
+        own_zeros: The feature at hand has zeros of its own: a default of zeros, which a document may have been given
+            for its sake (``document``), is not for it.
     """
 
     definitions: Mapping[str, Definition]
@@ -101,6 +103,7 @@ class Compiler:
     needs: dict[str, Need] = field(factory=dict)
     needs_all_topics: bool = False
     issues: list[Issue] = field(factory=list)
+    own_zeros: bool = False
 
     def need(self, topic: str) -> Need:
         """What is needed of a topic, to be added to."""
@@ -108,7 +111,30 @@ class Compiler:
 
     def refuse(self, at: Path, message: str, expected: str, got: Any, guess: str | None = None) -> None:
         """One more issue."""
-        self.issues.append(Issue(at, message, expected, shown(got), guess))
+        self.issues.append(Issue(at, message, expected, shown(unstructure(got)), guess))
+
+    def check_defaults(self) -> None:
+        """Refuse default values of joins that name fields which do not exist."""
+        for topic, (at, value) in self.defaults.items():
+            if topic in self.definitions:
+                definition = self.definitions[topic]
+                self._check_members(value, definition.root, definition, at)
+
+    def _check_members(self, value: Any, base: str, definition: Definition, at: Path) -> None:
+        if isinstance(value, list):
+            for k, item in enumerate(value):
+                self._check_members(item, base, definition, (*at, k))
+        if not isinstance(value, dict) or base not in definition.types:
+            return
+        members = {member.name: member.type.base for member in definition.types[base].fields}
+        for name, member in value.items():
+            if name in members:
+                self._check_members(member, members[name], definition, (*at, name))
+                continue
+            guess = closest(name, list(members))
+            hint = f"; did you mean {guess!r}?" if guess else ""
+            message = f"default_value: {base} has no field {name!r}{hint}"
+            self.refuse((*at, name), message, "one of " + ", ".join(members), member, guess)
 
     def source(
         self, source: FeatureSource, at: Path, what: str, *, as_image: bool, as_bytes: bool, as_json: bool
@@ -199,13 +225,15 @@ class Compiler:
         """What stands for the field (of a message: for these members) where the topic has no message."""
         at, value = self.defaults.get(topic, ((), None))
         value = covered(value, path.steps)
-        if value is None:
+        if value is None or (self.own_zeros and is_zero(value)):
             return None
         if only and isinstance(value, dict):
             value = {name: value[name] for name in only if name in value}
         try:
             return pa.array([typed(value, type_)], type_)
         except ValueError as error:
+            if is_zero(value):
+                return None
             place = f" for {path.text}" if path.text else ""
             self.refuse(at, f"default_value of {topic}{place}: {error}", str(type_), value)
             return None
