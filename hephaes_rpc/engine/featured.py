@@ -45,6 +45,9 @@ from hephaes_rpc.errors import LogError, SpecError
 from hephaes_rpc.serde import closest
 
 Flags = NDArray[np.bool_]
+PIECE_BYTES = 16 << 20
+FIRST_PIECE_ROWS = 256
+
 Sink = Callable[[int, Rows, FeatureBatch, Evaluation], None]
 
 
@@ -320,25 +323,38 @@ class FeaturedConversion:
         assembly = Assembly(
             self.log, [sources[name] for name in read], [TableTask(table, schema, tuple(range(len(read))))]
         )
-        maker = RowMaker(self.intake, planned, features, sources)
-        evaluation = features.evaluation()
-
-        def work(first: int, batch: pa.RecordBatch) -> None:
-            rows = maker.rows(first, batch)
-            sink(first, rows, evaluation.evaluate(rows), evaluation)
-
+        feed = _Feed(RowMaker(self.intake, planned, features, sources), features.evaluation(), sink)
         with Lane("features") as lane:
             first = 0 if window is None else window[0]
             taken = [sources[name] for name in read]
             told = told_by(self.context, turn)
             for _, batch in self.intake.batches(taken, assembly, told, at_once=first_rows is not None):
-                lane.call(work, first, batch)
+                lane.call(feed.take, first, batch)
                 first += batch.num_rows
                 self.context.check()
                 if first_rows is not None and first >= first_rows:
                     break
             lane.drain()
         return assembly.stored_bytes
+
+
+class _Feed:
+    """Evaluates batches in pieces whose features take about PIECE_BYTES, judging by the piece before."""
+
+    def __init__(self, maker: RowMaker, evaluation: Evaluation, sink: Sink) -> None:
+        self._maker, self._evaluation, self._sink = maker, evaluation, sink
+        self._step = FIRST_PIECE_ROWS
+
+    def take(self, first: int, batch: pa.RecordBatch) -> None:
+        """Evaluate a batch that begins with row ``first``."""
+        at = 0
+        while at < batch.num_rows:
+            rows = self._maker.rows(first + at, batch.slice(at, self._step))
+            found = self._evaluation.evaluate(rows)
+            self._sink(first + at, rows, found, self._evaluation)
+            at += len(rows)
+            size = sum(column.nbytes for column in found.columns.values()) / len(rows)
+            self._step = max(1, min(2 * self._step, int(PIECE_BYTES / max(size, 1))))
 
 
 def _is_read(features: FeatureSet, topic: str) -> bool:

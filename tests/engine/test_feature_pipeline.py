@@ -471,6 +471,9 @@ RICH = {
         "p0": FIRST_JOINT | {"missing": "forward_fill"},
         "p1": {"source": {"topic": "/joints", "field_path": "position[1]"}, "dtype": "float32", "missing": "drop"},
         "names": {"source": {"topic": "/joints", "field_path": "name"}, "dtype": "json"},
+        "imu": {"source": {"topic": "/imu"}, "dtype": "native"},
+        "some": {"source": {"topic": "/joints", "field_path": "position[1:]"}, "dtype": "float64"},
+        "cov": {"source": {"topic": "/imu", "field_path": "orientation_covariance[-2]"}, "dtype": "float32"},
     },
     "split": {"strategy": "random", "seed": 3, **THIRDS},
     "validation": {"preview": True},
@@ -494,7 +497,9 @@ def test_same_inputs_same_bytes_wherever_and_in_whatever_pieces(
     for name in ("one", "another place"):
         if name != "one":
             monkeypatch.setattr("hephaes_rpc.engine.assembly.FLUSH_BYTES", 2000)
-            monkeypatch.setattr("hephaes_rpc.engine.assembly.BATCH_BYTES", 2000)
+            monkeypatch.setattr("hephaes_rpc.engine.assembly.BATCH_BYTES", 9000)
+            monkeypatch.setattr("hephaes_rpc.engine.featured.FIRST_PIECE_ROWS", 2)
+            monkeypatch.setattr("hephaes_rpc.engine.featured.PIECE_BYTES", 300)
         result = run(log, tmp_path / name, RICH | {"output": output})
         found.append({Path(o.path).name: Path(o.path).read_bytes() for o in result.outputs})
     assert found[0] == found[1]
