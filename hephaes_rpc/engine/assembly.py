@@ -24,8 +24,8 @@ from hephaes_rpc.engine.logs import LogReader, Stream, Walk
 from hephaes_rpc.engine.plan import Int64s, Picks, Table
 from hephaes_rpc.engine.spread import row_bytes, spread
 
-FLUSH_BYTES = 16 << 20
-BATCH_BYTES = 32 << 20
+FLUSH_BYTES = 8 << 20
+BATCH_BYTES = 8 << 20
 MAX_FAILURES_DESCRIBED = 5
 NEVER = np.iinfo(np.int64).max
 

@@ -22,7 +22,7 @@ from hephaes_rpc.engine.jsontext import json_cells
 from hephaes_rpc.engine.spec import TIMESTAMP, ParquetOutput
 from hephaes_rpc.engine.writers import MESSAGE, ColumnRole, ReadBack, WriterResult, pieces
 
-ROW_GROUP_BYTES = 64 << 20
+ROW_GROUP_BYTES = 32 << 20
 MAX_ROW_GROUP_ROWS = 1 << 20
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
