@@ -94,7 +94,9 @@ def ours_tfrecord(path: Path, schema: pa.Schema) -> Dataset:
     return Dataset([example["timestamp_ns"][1][0] for example in examples], fields)
 
 
-def _nested(kind: pa.DataType, key: str, example: Example, n: int, *, top: bool = False) -> list[Any]:
+def _nested(
+    kind: pa.DataType, key: str, example: Example, n: int, *, top: bool = False, axis: int = 0
+) -> list[Any]:
     """``n`` values of ``kind`` from the flat features below ``key``."""
     if pa.types.is_struct(kind):
         members = {}
@@ -103,8 +105,8 @@ def _nested(kind: pa.DataType, key: str, example: Example, n: int, *, top: bool 
             members[member.name] = _nested(member.type, below, example, n)
         return [{name: column[i] for name, column in members.items()} for i in range(n)]
     if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        lengths = example[LENGTH + key][1]
-        inner = _nested(kind.value_type, key, example, sum(lengths))
+        lengths = example[LENGTH + key + (f"__{axis}" if axis else "")][1]
+        inner = _nested(kind.value_type, key, example, sum(lengths), axis=axis + 1)
         return [inner[end - length : end] for length, end in zip(lengths, accumulate(lengths), strict=True)]
     values = example[key][1]
     if pa.types.is_string(kind):

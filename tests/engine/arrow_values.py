@@ -17,12 +17,8 @@ def kinds(depth: int = 3) -> st.SearchStrategy[pa.DataType]:
     if not depth:
         return flat
     inner = kinds(depth - 1)
-    lists = inner.filter(lambda kind: kind != pa.uint8() and not _is_list(kind))
+    lists = inner.filter(lambda kind: kind != pa.uint8())
     return flat | structs(depth) | lists.map(pa.list_) | st.tuples(lists, st.integers(1, 3)).map(lambda p: pa.list_(*p))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def structs(depth: int = 3) -> st.SearchStrategy[pa.DataType]:

@@ -39,7 +39,14 @@ def zero(kind: pa.DataType) -> Any:
 
 
 def _flatten(
-    kind: pa.DataType, key: str, values: list[Any], output: TFRecordOutput, out: Example, *, top: bool = False
+    kind: pa.DataType,
+    key: str,
+    values: list[Any],
+    output: TFRecordOutput,
+    out: Example,
+    *,
+    top: bool = False,
+    axis: int = 0,
 ) -> None:
     if pa.types.is_struct(kind):
         names = {member.name for member in kind}
@@ -52,8 +59,8 @@ def _flatten(
                 kind_of = pa.list_(pa.uint8())
             _flatten(kind_of, below, inner, output, out)
     elif pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        out[LENGTH + key] = ("int64", [len(value) for value in values])
-        _flatten(kind.value_type, key, [item for value in values for item in value], output, out)
+        out[LENGTH + key + (f"__{axis}" if axis else "")] = ("int64", [len(value) for value in values])
+        _flatten(kind.value_type, key, [item for value in values for item in value], output, out, axis=axis + 1)
     else:
         out[key] = _leaf(kind, values, output)
 

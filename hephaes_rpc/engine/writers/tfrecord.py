@@ -17,7 +17,8 @@ Lists: values are flat, row-major; a list of structs becomes one flat list per l
 under ``__sequence_length__<its key>``, before its values: one int64 if nothing encloses it, and if it lies inside other
 lists one int64 per element of the innermost of them.  So ``shapes: [{points: [{x}]}]`` of a field ``f`` has the keys
 ``__sequence_length__f__shapes`` (1 value, the number of shapes), ``__sequence_length__f__shapes__points`` (1 value per
-shape) and ``f__shapes__points__x`` (all x).  The features file names, per key, the length keys that shape it.
+shape) and ``f__shapes__points__x`` (all x).  A list directly inside a list has the number of its axis behind its length
+key: ``__sequence_length__f``, ``__sequence_length__f__1``.  The features file names, per key, the length keys that shape it.
 """
 
 import hashlib
@@ -233,26 +234,33 @@ def _offsets(array: pa.Array) -> Offsets:
 
 @frozen
 class _Place:
-    """A node's key, path and the lists it lies in."""
+    """A node's key, path and the lists it lies in; ``axis`` counts those between it and its key."""
 
     key: str
     path: tuple[str, ...]
     shape: tuple[int, ...] = ()
     lengths: tuple[str, ...] = ()
+    axis: int = 0
+
+    @property
+    def length_key(self) -> str:
+        """Of the list here."""
+        return LENGTH_PREFIX + self.key + (f"__{self.axis}" if self.axis else "")
 
     def member(self, name: str) -> "_Place":
         written = "present_" if name == "present" and len(self.path) == 1 else name
-        return evolve(self, key=f"{self.key}__{written}", path=(*self.path, name))
+        return evolve(self, key=f"{self.key}__{written}", path=(*self.path, name), axis=0)
 
     def items(self, size: int) -> "_Place":
-        return evolve(self, shape=(*self.shape, size), lengths=(*self.lengths, LENGTH_PREFIX + self.key))
+        lengths = (*self.lengths, self.length_key)
+        return evolve(self, shape=(*self.shape, size), lengths=lengths, axis=self.axis + 1)
 
     def feature(self, kind: str, dtype: str, encoding: str = "", counted: str = "") -> Feature:
         return Feature(self.key, self.path, kind, dtype, self.shape, self.lengths, encoding, counted)
 
     def length(self) -> Feature:
         """Of the list here."""
-        return Feature(LENGTH_PREFIX + self.key, self.path, "int64", "length", self.shape, self.lengths)
+        return Feature(self.length_key, self.path, "int64", "length", self.shape, self.lengths)
 
 
 @frozen
