@@ -50,7 +50,7 @@ from hephaes_rpc.engine.spec import (
     TriggerRows,
     Validation,
 )
-from hephaes_rpc.engine.transform_params import ImageEncode, Transform
+from hephaes_rpc.engine.transform_params import ImageCrop, ImageEncode, Transform
 from hephaes_rpc.errors import HephaesError, LogError, SpecError
 from hephaes_rpc.serde import closest, structure
 
@@ -516,10 +516,10 @@ class _Drafter:
             return "bytes", None, [ImageEncode(format="png")]
         if facts.can_encode:
             return "bytes", None, [ImageEncode(format="png")]
-        if facts.encoding == "32FC1" and facts.width and facts.height:
-            size = [-1, -1] if facts.varies else [facts.height, facts.width]
+        if facts.encoding == "32FC1" and facts.width and facts.height and not facts.varies:
             self.assumptions.append(f"{name}: 32FC1 does not fit PNG, so it is a matrix of floats")
-            return "float32", size, []
+            whole = ImageCrop(width=facts.width, height=facts.height)
+            return "float32", [facts.height, facts.width], [whole]
         self.unresolved.append(f"{name}: pixels of encoding {facts.encoding!r} do not fit PNG and stay raw bytes")
         return "bytes", None, []
 

@@ -1,0 +1,113 @@
+"""From a log that nobody has seen to a spec that converts: look at it, draft, preview; each over one open log.
+
+A chunk that turns out damaged or other than indexed makes the log rebuild its index from what can be read, once.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from attrs import field, frozen
+
+from hephaes_rpc.engine.document import SpecDocument, to_dict
+from hephaes_rpc.engine.drafting import Draft, DraftRequest, Template, draft, templates_for
+from hephaes_rpc.engine.inspection import Inspection, InspectRequest, Look, inspect
+from hephaes_rpc.engine.intake import UnreadableError
+from hephaes_rpc.engine.logs import LogReader, open_log
+from hephaes_rpc.engine.preview import Clock, Preview, PreviewRequest, PreviewResult, preview
+from hephaes_rpc.engine.spec import ConversionSpec
+from hephaes_rpc.engine.task import Context
+from hephaes_rpc.errors import HephaesError, LogError
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class DraftResult:
+    """A drafted spec, what was thought about it, and its first rows.
+
+    Args:
+        spec: The spec as a document has it.
+        templates: Those that can be drafted for the log.
+        preview_ready: A preview has rows.
+    """
+
+    request: DraftRequest
+    spec: dict[str, Any]
+    selected_topics: list[str]
+    trigger_topic: str | None
+    join_topics: list[str]
+    warnings: list[str]
+    assumptions: list[str]
+    unresolved_fields: list[str]
+    names: dict[str, list[str]]
+    templates: list[Template] = field(factory=list)
+    preview: PreviewResult | None = None
+    preview_ready: bool = False
+
+
+def inspect_log(path: str, request: InspectRequest, context: Context) -> Inspection:
+    """What a log holds; raises what ``open_log`` and ``inspect`` raise."""
+    return _over(path, context, lambda log: inspect(log, request, context.check).result)
+
+
+def draft_log(
+    path: str, request: InspectRequest, wanted: DraftRequest, context: Context, clock: Clock
+) -> tuple[Inspection, DraftResult]:
+    """What a log holds and a spec for it; a preview that fails is a warning."""
+
+    def work(log: LogReader) -> tuple[Inspection, DraftResult]:
+        look = inspect(log, request, context.check)
+        drafted = draft(look, wanted)
+        rows, warnings = None, list(drafted.warnings)
+        if wanted.include_preview:
+            try:
+                rows = preview(log, drafted.spec, PreviewRequest(sample_n=wanted.preview_rows), context, clock).result
+            except HephaesError as error:
+                if error.kind == "cancelled":
+                    raise
+                warnings.append(f"the draft could not be previewed: {error.message}")
+        return look.result, _result(drafted, look, rows, warnings)
+
+    return _over(path, context, work)
+
+
+def _result(drafted: Draft, look: Look, rows: PreviewResult | None, warnings: list[str]) -> DraftResult:
+    return DraftResult(
+        request=drafted.request,
+        spec=to_dict(SpecDocument(spec=drafted.spec))["spec"],
+        selected_topics=drafted.selected_topics,
+        trigger_topic=drafted.trigger_topic,
+        join_topics=drafted.join_topics,
+        warnings=warnings,
+        assumptions=drafted.assumptions,
+        unresolved_fields=drafted.unresolved_fields,
+        names=drafted.names,
+        templates=templates_for(look),
+        preview=rows,
+        preview_ready=rows is not None and bool(rows.rows),
+    )
+
+
+def preview_log(path: str, spec: ConversionSpec, request: PreviewRequest, context: Context, clock: Clock) -> Preview:
+    """Rows of the dataset that a spec makes of a log; raises what ``open_log`` and ``preview`` raise."""
+    return _over(path, context, lambda log: preview(log, spec, request, context, clock))
+
+
+def _over(path: str, context: Context, work: Callable[[LogReader], T]) -> T:
+    """Do ``work`` over an open log, once more after the index was rebuilt."""
+
+    def indexed(done: int, total: int) -> None:
+        context.check()
+        context.progress("index", done, total, "bytes")
+
+    with open_log(path, indexed) as log:
+        try:
+            return work(log)
+        except (UnreadableError, LogError) as error:
+            if isinstance(error, LogError) and error.kind == "unsupported":
+                raise
+            log.rescan()
+            try:
+                return work(log)
+            except UnreadableError as again:
+                raise again.reason from None
