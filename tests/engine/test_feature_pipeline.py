@@ -17,7 +17,17 @@ from hephaes_rpc.engine.pipeline import ConvertResult, ConvertTask, convert, out
 from hephaes_rpc.errors import CancelledByClient, HephaesError, SpecError
 from tests import factories
 from tests.corpus import Context
-from tests.factories import START_NS, Sample, samples, store, write_bag, write_mcap
+from tests.factories import (
+    START_NS,
+    Sample,
+    mcap_message,
+    mcap_record,
+    mcap_text,
+    samples,
+    store,
+    write_bag,
+    write_mcap,
+)
 from tests.reference import tfrecord as twin
 
 MESSAGES = samples(300)
@@ -391,6 +401,35 @@ def test_a_type_hint_must_fit(log: Path, tmp_path: Path) -> None:
     spec = PER_WORD | {"decoding": {"topics": {"/chatter": {"type_hint": "std_msgs/Strin"}}}}
     with pytest.raises(SpecError, match="no type 'std_msgs/Strin'; did you mean 'std_msgs/msg/String'"):
         run(log, tmp_path / "no", spec)
+
+
+def two_types(path: Path) -> Path:
+    """A topic with messages of two types."""
+    records = mcap_record(1, mcap_text("ros2") + mcap_text("hand"))
+    for id_, (type_name, text) in enumerate((("a/msg/A", "int8 data"), ("a/msg/B", "int16 data")), 1):
+        ids = id_.to_bytes(2, "little")
+        records += mcap_record(3, ids + b"".join(map(mcap_text, (type_name, "ros2msg", text))))
+        records += mcap_record(4, ids * 2 + mcap_text("/x") + mcap_text("cdr") + bytes(4))
+        records += mcap_message(id_, 5 + id_, b"\0\1\0\0\7\0")
+    ends = mcap_record(15, bytes(4)) + mcap_record(2, bytes(20))
+    path.write_bytes(b"\x89MCAP0\r\n" + records + ends + b"\x89MCAP0\r\n")
+    return path
+
+
+def test_a_type_hint_chooses_among_the_types_of_a_topic(tmp_path: Path) -> None:
+    log = two_types(tmp_path / "two.mcap")
+    data = {"source": {"topic": "/x", "field_path": "data"}, "dtype": "native"}
+    spec = {"row_strategy": {"kind": "per-message", "topic": "/x"}, "features": {"d": data}}
+    with pytest.raises(SpecError, match=r"has several types: say which of a/msg/A, a/msg/B by decoding\.topics"):
+        run(log, tmp_path / "no", spec)
+    for name, time, kind in (("A", 6, pa.int8()), ("B", 7, pa.int16())):
+        hint = {"decoding": {"topics": {"/x": {"type_hint": f"a/{name}"}}}}
+        found = table(log, tmp_path / name, spec | hint)
+        assert (found.to_pylist(), found.schema.field("d").type) == ([{"timestamp_ns": time, "d": 7}], kind)
+        mapped = table(log, tmp_path / f"mapped {name}", {"mapping": {"m": ["/x"]}} | hint)
+        assert mapped.to_pylist() == [{"timestamp_ns": time, "m": {"data": 7}}]
+    with pytest.raises(SpecError, match="the log has no topic '/y'"):
+        run(log, tmp_path / "no", {"decoding": {"topics": {"/y": {"on_failure": "fail"}}}})
 
 
 @pytest.mark.parametrize(
