@@ -10,7 +10,9 @@ import contextlib
 import itertools
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Literal
 
 from attrs import frozen
@@ -26,6 +28,7 @@ SendFrame = Callable[[bytes, str | None], None]
 
 COALESCE_S = 0.05
 PROGRESS_INTERVAL_S = 0.1
+MAX_JOBS_TOLD = 10_000
 
 
 @frozen
@@ -127,6 +130,7 @@ class Notifier:
         self._changes: dict[tuple[Noun, str | None, Reason], dict[str, None] | None] = {}
         self._progress: dict[str, Progress] = {}
         self._progress_at: dict[str, float] = {}
+        self._jobs_told: OrderedDict[str, datetime] = OrderedDict()
 
     def open(self) -> None:
         """The client has said ``initialized``."""
@@ -161,7 +165,17 @@ class Notifier:
         """``jobs/didChange`` with the job object, at once, after the progress of that job that is still held back."""
         with self._lock:
             self._flush_progress(job.id)
+            self._jobs_told[job.id] = job.updated_at
+            self._jobs_told.move_to_end(job.id)
+            if len(self._jobs_told) > MAX_JOBS_TOLD:
+                self._jobs_told.popitem(last=False)
             self.notify("jobs/didChange", JobChange(job))
+
+    def has_told(self, job: Job) -> bool:
+        """Whether this state of a job, or a later one, has been told."""
+        with self._lock:
+            told = self._jobs_told.get(job.id)
+        return told is not None and told >= job.updated_at
 
     def job_progress(self, progress: Progress) -> None:
         """``jobs/progress``; 100 % is always sent, at once."""

@@ -306,6 +306,7 @@ class Server:
             except asyncio.CancelledError:
                 opening.add_done_callback(_close_late)
                 raise
+            from hephaes_rpc.changes import ForeignChanges
             from hephaes_rpc.jobs.queue import JobQueue
 
             self._app.config, self._app.store = config, store
@@ -314,6 +315,9 @@ class Server:
             self._phase = "new"
             raise
         self._app.on_drain(self._app.jobs.drain)
+        changes = ForeignChanges(self._app)
+        changes.start()
+        self._app.on_drain(changes.stop)
         self._phase = "ready"
         self._starting = self._loop.create_task(self._start_jobs())
         if self._opened:

@@ -1,6 +1,6 @@
 """What a worker process does with a task: index logs, convert logs.  Everything it finds leaves it as events.
 
-Events are JSON objects with the member ``event``: ``progress`` (asset, phase, done, total, unit, message), ``indexed``
+Events are JSON objects with the member ``event``: ``answer`` (value), ``progress`` (asset, phase, done, total, unit, message), ``indexed``
 (asset_id, metadata, file_size, mtime_ns, fingerprint) and ``published`` (asset_id, outputs, counts, warnings).  The
 engine is imported once it is known which part of it is needed.
 """
@@ -72,11 +72,25 @@ def temp_tag(job_id: str, attempt: int) -> str:
 
 def perform(context: Context) -> None:
     """Do the task; raises what the engine raises."""
+    if context.task["type"] in ("rows", "schema"):
+        context.emit({"event": "answer", "value": _answer(context.task)})
+        return
     action = {"index": _index, "convert": _convert}[context.task["type"]]
     for number, asset in enumerate(context.task["assets"]):
         context.check()
         context.asset = number
         action(context, asset)
+
+
+def _answer(task: dict[str, Any]) -> dict[str, Any]:
+    """What a client wants to know of a dataset file."""
+    from hephaes_rpc.engine.rowpages import Place, Wanted, read_rows, read_schema
+    from hephaes_rpc.serde import unstructure
+
+    wanted = Wanted(**{**task["wanted"], "place": Place(**task["wanted"]["place"])})
+    found = read_rows(wanted) if task["type"] == "rows" else read_schema(wanted)
+    answer: dict[str, Any] = unstructure(found)
+    return answer
 
 
 def _index(context: Context, asset: dict[str, Any]) -> None:

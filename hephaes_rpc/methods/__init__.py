@@ -12,6 +12,7 @@ MODULES = (
     "conversions",
     "jobs",
     "outputs",
+    "outputrows",
     "dashboard",
 )
 

@@ -230,6 +230,11 @@ class AppStore:
                 found.append(self.workspace(entry.id))
         return found
 
+    def databases(self) -> list[tuple[OpenWorkspace | None, Database]]:
+        """The registry, under None, and the databases of the workspaces that are open."""
+        with self._lock:
+            return [(None, self._db), *((each, each.db) for each in self._open.values())]
+
     def close(self) -> None:
         """Close every database."""
         with self._lock:

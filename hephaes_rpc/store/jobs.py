@@ -241,6 +241,24 @@ class Jobs:
             )
         return [_job(row, self._places) for row in rows]
 
+    def changed_at(self) -> datetime:
+        """When a job was changed last."""
+        with self._db.read() as session:
+            at_us: int = session.value("SELECT coalesce(max(updated_at), 0) FROM jobs")
+        return to_time(at_us)
+
+    def changed_since(self, when: datetime) -> list[Job]:
+        """Jobs in the order of their last change, from that time on."""
+        with self._db.read() as session:
+            rows = session.all(f"{_SELECT} WHERE j.updated_at >= ? ORDER BY j.updated_at, j.id", (to_us(when),))
+        return [_job(row, self._places) for row in rows]
+
+    def at_work(self) -> list[Job]:
+        """Jobs that run or are being cancelled, whoever has them."""
+        with self._db.read() as session:
+            rows = session.all(f"{_SELECT} WHERE j.status IN ('running', 'cancelling') ORDER BY j.created_at, j.id")
+        return [_job(row, self._places) for row in rows]
+
     def list(
         self,
         filters: JobFilters | None = None,

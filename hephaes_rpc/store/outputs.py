@@ -20,10 +20,11 @@ from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.values import folded, from_json, new_id, now_us, to_json, to_time
 
 MANIFEST_SUFFIX = ".manifest.json"
+REPORT_SUFFIX = ".report.md"
 
 _KINDS: tuple[tuple[str, str, OutputRole, str | None], ...] = (
     (MANIFEST_SUFFIX, "json", "manifest", "application/json"),
-    (".report.md", "md", "report", "text/markdown"),
+    (REPORT_SUFFIX, "md", "report", "text/markdown"),
     (".features.py", "py", "sidecar", "text/x-python"),
     (".parquet", "parquet", "dataset", "application/x-parquet"),
     (".tfrecord", "tfrecord", "dataset", "application/octet-stream"),
@@ -144,7 +145,7 @@ class Outputs:
             "row_count": file.get("rows") or 0,
             "sha256": file.get("sha256"),
             "availability_status": "ready",
-            "manifest_sha256": manifest if role in ("dataset", "manifest") else None,
+            "manifest_sha256": manifest if role in ("dataset", "manifest", "report") else None,
             "search_text": folded(f"{name} {relative} {file_format} {role} {conversion_id}"),
             "created_at": now,
             "updated_at": now,
@@ -166,6 +167,12 @@ class Outputs:
         if row is None:
             raise HephaesError("output_not_found", f"no output has the id {output_id}", output_id=output_id)
         return OutputDetail(**attrs.asdict(_summary(row), recurse=False), file_path=self._places.absolute(row[-1]))
+
+    def row_count(self, output_id: str) -> int | None:
+        """Rows of a dataset as they were counted when it was published; None where they were not."""
+        with self._db.read() as session:
+            found: int | None = session.value("SELECT nullif(row_count, 0) FROM outputs WHERE id = ?", (output_id,))
+        return found
 
     def refresh(self, conversion_id: str | None = None) -> list[str]:
         """Note which files (of a conversion, or all) are gone, back or of another size; the ids of the changed ones."""
@@ -251,7 +258,7 @@ def _manifests(paths: Iterable[str], given: Mapping[str, Any]) -> dict[str, Any]
 
 def _manifest_of(path: PurePath, blobs: Mapping[str, str]) -> str | None:
     """The manifest that is, or stands beside, a file."""
-    stems = (path.name, path.name.removesuffix(path.suffix))
+    stems = (path.name, path.name.removesuffix(path.suffix), path.name.removesuffix(REPORT_SUFFIX))
     candidates = (path, *(path.with_name(stem + MANIFEST_SUFFIX) for stem in stems))
     return next((blobs[str(each)] for each in candidates if str(each) in blobs), None)
 
@@ -268,15 +275,31 @@ def _size(path: Path) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-def _metadata(manifest: bytes | None) -> dict[str, Any]:
+def _metadata(role: OutputRole, manifest: bytes | None) -> dict[str, Any]:
     """What is known of a file's content; the payload block is lifted to where clients look for it."""
     if manifest is None:
         return {}
     content = from_json(manifest)
+    if role == "report":
+        return {"report": _report_summary(content)}
     conversion = content.get("conversion")
     if isinstance(conversion, dict) and "payload_representation" in conversion:
         content.setdefault("payload_representation", conversion["payload_representation"])
     return {"manifest": content}
+
+
+def _report_summary(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a report says at its beginning and at its end."""
+    sections = {name: manifest.get(name) or {} for name in ("dataset", "source", "temporal")}
+    return {
+        "episode_id": manifest.get("episode_id"),
+        "dataset": sections["dataset"].get("path"),
+        "rows_written": sections["dataset"].get("rows_written"),
+        "source": sections["source"].get("path"),
+        "duration_seconds": sections["temporal"].get("duration_seconds"),
+        "message_count": sections["temporal"].get("message_count"),
+        "warnings": (sections["source"].get("source_metadata") or {}).get("warnings") or [],
+    }
 
 
 def _summary(row: Row) -> OutputSummary:
@@ -294,7 +317,7 @@ def _summary(row: Row) -> OutputSummary:
         media_type=media_type,
         size_bytes=size,
         availability_status=availability,
-        metadata=_metadata(manifest),
+        metadata=_metadata(role, manifest),
         content_url=f"/outputs/{output_id}/content",
         created_at=to_time(created_at),
         updated_at=to_time(updated_at),
