@@ -16,10 +16,10 @@ from attrs import asdict, evolve, frozen
 
 from hephaes_rpc import __version__
 from hephaes_rpc.engine.digests import ALGORITHM
-from hephaes_rpc.engine.document import VERSION, SpecDocument, to_dict
+from hephaes_rpc.engine.document import SpecDocument, to_dict
 from hephaes_rpc.engine.intake import Intake, StreamRecord
 from hephaes_rpc.engine.logs import LogSummary
-from hephaes_rpc.engine.spec import ConversionSpec, Input, TFRecordOutput
+from hephaes_rpc.engine.spec import ConversionSpec, TFRecordOutput
 from hephaes_rpc.engine.task import ConvertTask
 
 MANIFEST_VERSION = 1
@@ -76,11 +76,10 @@ def file_name(path: str) -> str:
     return os.fsencode(Path(path).name).decode("utf-8", "replace")
 
 
-def portable(spec: ConversionSpec) -> dict[str, Any]:
-    """The spec as JSON without the places where its logs lay."""
-    document = SpecDocument(spec=evolve(spec, input=evolve(spec.input, paths=[], recursive=Input().recursive)))
-    told: dict[str, Any] = to_dict(document)["spec"]
-    return told
+def portable(spec: ConversionSpec, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The document of a spec as JSON values, without the places where its logs lay."""
+    given = evolve(spec.input, paths=[], recursive=False)
+    return to_dict(SpecDocument(spec=evolve(spec, input=given), metadata=dict(metadata or {})))
 
 
 def file_metadata(spec: ConversionSpec, summary: LogSummary, columns: Mapping[str, Any]) -> dict[str, str]:
@@ -94,7 +93,7 @@ def file_metadata(spec: ConversionSpec, summary: LogSummary, columns: Mapping[st
     }
     return {
         "hephaes.version": __version__,
-        "hephaes.spec": orjson.dumps(portable(spec)).decode(),
+        "hephaes.spec": orjson.dumps(portable(spec)["spec"]).decode(),
         "hephaes.source": orjson.dumps(source).decode(),
     }
 
@@ -177,11 +176,12 @@ def _conversion(task: ConvertTask, run: Run, dataset: Dataset) -> dict[str, Any]
             "float64": output.float64,
             "absent_keys": output.absent_keys,
         }
-    told = portable(spec)
+    document = portable(spec, task.metadata)
+    told = document["spec"]
     of_file = {name: run.mapped[name] for name in dataset.columns if name in run.mapped}
     return {
-        "spec_version": VERSION,
-        "document_metadata": dict(task.metadata),
+        "spec_version": document["spec_version"],
+        "document_metadata": document["metadata"],
         "spec": told,
         "output": told["output"],
         "payload_representation": payload,

@@ -570,9 +570,10 @@ def test_counts_add_up(log: Path, tmp_path: Path) -> None:
 
 def test_metadata_and_origin_of_a_document_are_told(log: Path, tmp_path: Path) -> None:
     spec = PER_WORD | {"draft_origin": {"kind": "inspection", "assumptions": ["none"]}, "schema": {"name": "talk"}}
-    (path,) = datasets(run(log, tmp_path / "out", spec, metadata={"author": "me"}))
+    (path,) = datasets(run(log, tmp_path / "out", spec, metadata={"author": "me", "key": b"ab"}))
     told = manifest(path)["conversion"]
-    assert told["document_metadata"] == {"author": "me"}
+    key = {"__bytes__": True, "encoding": "base64", "value": "YWI="}
+    assert told["document_metadata"] == {"author": "me", "key": key}
     assert told["draft_origin"]["assumptions"] == ["none"]
     assert told["schema"] == {"name": "talk", "version": 1}
     assert "- Schema: talk, version 1" in path.with_name(f"{path.name}.report.md").read_text()
