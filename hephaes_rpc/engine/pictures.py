@@ -17,22 +17,38 @@ from hephaes_rpc.engine.transform_params import ImageColorConvert, ImageCrop, Im
 
 @frozen(eq=False)
 class PictureStep:
-    """A step over pictures, one after the other; ``change`` gives a picture or bytes, or raises ImageError."""
+    """A step over pictures; ``change`` gives a picture or bytes, or raises ImageError.
+
+    Rows that follow each other often take the same message: what its picture has become is not worked out again.
+    """
 
     kind: Kind
     change: Callable[[Picture], Any]
 
     def apply(self, column: Column, tally: Tally) -> Column:
         """See Step."""
-        done, kept = [], np.ones(len(column.rows), np.bool_)
+        done: list[Any] = []
+        kept = np.ones(len(column.rows), np.bool_)
+        last: Picture | None = None
         for k, picture in enumerate(column.values):
             try:
-                done.append(self.change(picture))
+                done.append(done[-1] if last is not None and _same(picture, last) else self.change(picture))
+                last = picture
             except ImageError as error:
-                kept[k] = False
+                kept[k], last = False, None
                 tally.fail(column.rows[k : k + 1], str(error))
         values = done if self.kind.type is None else pa.array(done, self.kind.type)
         return Column(column.rows[kept], values, column.filled[kept])
+
+
+def _same(one: Picture, other: Picture) -> bool:
+    """Whether two pictures are the same to the byte; ones whose pixels have been changed only where they are one."""
+    if one is other or one.data is None or other.data is None or len(one.data) != len(other.data):
+        return one is other
+    told = [(p.encoding, p.height, p.width, p.step, p.bigendian, p.color, p.pixels is None) for p in (one, other)]
+    if told[0] != told[1] or one.pixels is not None:
+        return False
+    return bool(np.array_equal(np.frombuffer(one.data, np.uint8), np.frombuffer(other.data, np.uint8)))
 
 
 def bind_image(transform: ImageColorConvert | ImageResize | ImageCrop | ImageEncode, kind: Kind) -> list[Step]:
