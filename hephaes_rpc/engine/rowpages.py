@@ -60,6 +60,7 @@ class Wanted:
         images: What stands for images: themselves, nothing but their size, or small PNG images.
     """
 
+    output_id: str
     path: str
     format: str
     place: Place = Place()
@@ -104,28 +105,29 @@ class FileSchema:
 
 def read_rows(wanted: Wanted) -> RowsPage:
     """A page of rows; raises HephaesError for a file or a column that is not what it should be."""
-    with _judging(wanted.path):
+    with _judging(wanted):
         return _parquet_rows(wanted) if wanted.format == "parquet" else _tfrecord_rows(wanted)
 
 
 def read_schema(wanted: Wanted) -> FileSchema:
     """The columns of a file; raises HephaesError for one that is not what it should be."""
-    with _judging(wanted.path):
+    with _judging(wanted):
         return _parquet_schema(wanted) if wanted.format == "parquet" else _tfrecord_schema(wanted)
 
 
 class _judging:  # noqa: N801  (reads as a statement)
     """Turns what readers raise into errors that name the file."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, wanted: Wanted) -> None:
+        self._id, self._path = wanted.output_id, wanted.path
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
-            raise HephaesError("output_unavailable", f"{self._path} is gone", path=self._path) from error
+            message = f"the content of output {self._id} is unavailable"
+            raise HephaesError("output_unavailable", message, output_id=self._id) from error
         if isinstance(error, PermissionError):
             raise HephaesError("permission", f"{self._path} may not be read", path=self._path) from error
         broken = (pa.ArrowException, OSError, ValueError, EOFError, zlib.error, struct.error, OverflowError, IndexError)
@@ -559,5 +561,5 @@ def _signed(value: int) -> int:
 
 def _bytes(value: int | bytes) -> bytes:
     if isinstance(value, int):
-        raise ValueError("a record is no tf.train.Example")  # noqa: TRY004
+        raise ValueError("a record is no tf.train.Example")
     return value

@@ -1,8 +1,8 @@
 """What a worker process does with a task: index logs, convert logs.  Everything it finds leaves it as events.
 
-Events are JSON objects with the member ``event``: ``answer`` (value), ``progress`` (asset, phase, done, total, unit, message), ``indexed``
-(asset_id, metadata, file_size, mtime_ns, fingerprint) and ``published`` (asset_id, outputs, counts, warnings).  The
-engine is imported once it is known which part of it is needed.
+Events are JSON objects with the member ``event``: ``progress`` (asset, phase, done, total, unit, message), ``indexed``
+(asset_id, metadata, file_size, mtime_ns, fingerprint), ``published`` (asset_id, outputs, counts, warnings) and
+``answer`` (value).  The engine is imported once it is known which part of it is needed.
 """
 
 import os

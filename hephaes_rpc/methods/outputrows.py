@@ -121,6 +121,7 @@ def _wanted(ctx: RequestContext, params: OutputsRowsParams | OutputParams) -> di
         message = f"{output.file_name} has no rows: only {' and '.join(FORMATS)} outputs have"
         raise HephaesError("unsupported", message, output_id=output.id, format=output.format)
     return {
+        "output_id": output.id,
         "path": output.file_path,
         "format": output.format,
         "place": {"row": 0, "offset": 0},

@@ -23,6 +23,19 @@ METHODS = {
     "assets/reindexAll": {},
     "assets/list": {},
     "assets/get": {"asset_id": "nobody"},
+    "assets/upload": {"file_name": "a.bag", "data_base64": ""},
+    "assets/uploadBegin": {"file_name": "a.bag", "size_bytes": 0},
+    "assets/uploadChunk": {"upload_id": "nobody", "offset": 0, "data_base64": ""},
+    "assets/uploadCommit": {"upload_id": "nobody"},
+    "assets/uploadAbort": {"upload_id": "nobody"},
+    "assets/registerDialog": {},
+    "assets/attachTag": {"asset_id": "nobody", "tag_id": "nothing"},
+    "assets/detachTag": {"asset_id": "nobody", "tag_id": "nothing"},
+    "tags/list": {},
+    "tags/create": {"name": "new"},
+    "dashboard/summary": {},
+    "dashboard/trends": {},
+    "dashboard/blockers": {},
     "conversions/create": {"asset_ids": ["nobody"]},
     "conversions/list": {},
     "conversions/get": {"conversion_id": "nobody"},
@@ -34,6 +47,8 @@ METHODS = {
     "outputs/list": {},
     "outputs/get": {"output_id": "nobody"},
     "outputs/content": {"output_id": "nobody"},
+    "outputs/rows": {"output_id": "nobody"},
+    "outputs/schema": {"output_id": "nobody"},
 }
 NOT_FOUND = {
     "workspaces/activate": "workspace_not_found",
@@ -46,6 +61,13 @@ NOT_FOUND = {
     "jobs/retry": "job_not_found",
     "outputs/get": "output_not_found",
     "outputs/content": "output_not_found",
+    "outputs/rows": "output_not_found",
+    "outputs/schema": "output_not_found",
+    "assets/uploadChunk": "upload_not_found",
+    "assets/uploadCommit": "upload_not_found",
+    "assets/uploadAbort": "upload_not_found",
+    "assets/attachTag": "asset_not_found",
+    "assets/detachTag": "asset_not_found",
 }
 LISTS = [name for name in METHODS if name.endswith("/list")]
 BOUND = [name for name in METHODS if not name.startswith("workspaces/")]
@@ -89,7 +111,7 @@ def test_wrong_params(server: Sidecar, method: str) -> None:
     for name, value in METHODS[method].items():
         missing = refusal(server, method, {key: METHODS[method][key] for key in METHODS[method] if key != name})
         assert [issue["path"] for issue in missing.data["errors"]] == [name]
-        for wrong in (None, 7, {"a": 1}, True):
+        for wrong in (None, "7" if isinstance(value, int) else 7, {"a": 1}, True):
             ill_typed = refusal(server, method, METHODS[method] | {name: wrong})
             assert ill_typed.code == -32602
             assert [issue["path"] for issue in ill_typed.data["errors"]] == [name]
@@ -115,6 +137,9 @@ def test_unknown_ids(server: Sidecar, method: str) -> None:
     [
         ("assets/register", "invalid_path", 400),
         ("assets/scanDirectory", "invalid_path", 400),
+        ("assets/upload", "upload_empty", 400),
+        ("assets/uploadBegin", "upload_empty", 400),
+        ("assets/registerDialog", "dialog_unavailable", 503),
         ("conversions/create", "unknown_asset", 422),
     ],
 )
