@@ -2,12 +2,13 @@
 
 import argparse
 import gc
+import importlib
 import os
 import re
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
@@ -68,10 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
     conversion = asked_for(arguments)
     stop = Stop()
     folder = Path(arguments.output_dir)
-    with stopping(stop), _no_empty_folder(folder), display() as shown:
+    with stopping(stop), _no_empty_folder(folder), ready_display() as shown:
         from hephaes_rpc.engine.pipeline import convert
 
-        gc.freeze()
         for log, task in conversion.tasks(folder, overwrite=arguments.overwrite):
             began = time.monotonic()
             try:
@@ -86,6 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
             for output in result.outputs:
                 print(output.path, flush=True)
     return 0
+
+
+def ready_display() -> AbstractContextManager[Display]:
+    """A display that counts time from when the engine is loaded."""
+    importlib.import_module("hephaes_rpc.engine.pipeline")
+    gc.freeze()
+    return display()
 
 
 @frozen

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from hephaes_rpc.cli.convert import RunContext, Stop, add_spec_arguments, asked_for, stopping
-from hephaes_rpc.cli.terminal import display
+from hephaes_rpc.cli.convert import RunContext, Stop, add_spec_arguments, asked_for, ready_display, stopping
 from hephaes_rpc.errors import CancelledByClient
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the plan of each log."""
     conversion = asked_for(arguments)
     stop = Stop()
-    with stopping(stop), display() as shown:
+    with stopping(stop), ready_display() as shown:
         from hephaes_rpc.engine.pipeline import outline
 
         for log, task in conversion.tasks(Path(), overwrite=False):
