@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from typing import ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from hephaes_native import records
-from hephaes_rpc.engine.logs.base import Progress, message_type
+from hephaes_rpc.engine.logs.base import Payload, Progress, message_type
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.reader import FOREIGN, INVALID_OPCODE, TRUNCATED, RecordReader
+from hephaes_rpc.engine.logs.resync import BagResync
 from hephaes_rpc.engine.logs.sweep import Chunk
 from hephaes_rpc.engine.logs.types import Connection
 from hephaes_rpc.errors import LogError
@@ -24,6 +25,7 @@ MAGIC: Final = b"#ROSBAG V2.0\n"
 BAG_HEADER, INDEX, CHUNK, CHUNK_INFO, CONNECTION = 3, 4, 5, 6, 7
 LEAST_WINDOW: Final = 4 << 10
 MAX_HEADER_BYTES: Final = 1 << 20
+MAX_INNER_HEADER: Final = 4 << 10
 MAX_CONNECTION_ID: Final = (1 << 16) - 1
 
 _U32 = struct.Struct("<I")
@@ -122,15 +124,19 @@ class BagReader(RecordReader):
             try:
                 record = self._record(position, window[found.stop :])
             except ValueError as error:
+                if self._file.read_up_to(position, len(MAGIC)) == MAGIC:
+                    self._found.warn(f"{self._at(position)}: another bag follows, it is not read", lost=True)
+                    self._found.lose(position, self._file.size, "another bag follows")
+                    return
                 position = self._lost(position, f"no record begins there ({error})")
                 continue
-            if record is None or record.end > self._file.size:
+            if record is None or (record.end > self._file.size and record.opcode != CHUNK):
                 position = self._lost(position, "a record runs over the end of the file")
             elif record.opcode == CHUNK:
                 between = position - behind
                 window_bytes = min(max(LEAST_WINDOW, between + between // 8 + LEAST_WINDOW // 8), MAX_HEADER_BYTES)
-                self._take_chunk(record)
-                position = behind = record.end
+                position = self._take_chunk(record)
+                behind = position or 0
             elif found.status in (FOREIGN, INVALID_OPCODE):
                 position = self._lost(position, "a record has no place there")
             elif found.status == TRUNCATED and record.opcode in (INDEX, CONNECTION, CHUNK_INFO):
@@ -160,20 +166,48 @@ class BagReader(RecordReader):
         (data_bytes,) = _U32.unpack_from(head, 4 + header_bytes)
         return _Record(position, fields, position + 8 + header_bytes, data_bytes)
 
-    def _take_chunk(self, record: _Record) -> None:
+    def _take_chunk(self, record: _Record) -> int | None:
+        """Note a chunk; the position behind it, or where records go on."""
         try:
             raw_bytes = record.number("size", _U32)
             name = record.fields.get("compression", b"").decode("ascii")
         except ValueError as error:
-            self._found.warn(f"{self._at(record.position)}: a chunk's header: {error}; it is left out", lost=True)
-            self._found.close_chunk()
-            return
-        self._found.add_chunk(
-            Chunk(record.position, record.data_position, record.data_bytes, raw_bytes, name or "none")
-        )
+            return self._lost(record.position, f"a chunk's header: {error}")
+        end = record.end
+        if name == "none" and raw_bytes != record.data_bytes:
+            end = self._likelier_end(record, record.data_position + raw_bytes)
+            raw_bytes = end - record.data_position
+        cut = end > self._file.size
+        stored_bytes = max(0, min(end, self._file.size) - record.data_position)
+        chunk = Chunk(record.position, record.data_position, stored_bytes, raw_bytes, name or "none", cut=cut)
+        self._found.add_chunk(chunk)
+        if not cut:
+            return end
+        after = self._next_record(record.data_position)
+        if after is not None:  # not the file, the chunk's length is wrong
+            self._found.chunks[-1] = evolve(chunk, stored_bytes=after - record.data_position)
+        reason = "the file ends inside a chunk" if after is None else "a chunk runs over the end of the file"
+        begin, until = (self._file.size, end) if after is None else (record.data_position, after)
+        self._found.warn(f"{self._at(begin)}: {reason}; {until - begin} bytes are missing or in doubt", lost=True)
+        self._found.lose(begin, until, reason)
+        return after
 
-    def _known_chunks(self) -> list[int]:
-        """Chunk positions; the index section is read by its address, in case the sweep did not get there."""
+    def _likelier_end(self, record: _Record, other: int) -> int:
+        """Which of the two ends of an uncompressed chunk, that differ, has a record behind it."""
+        self._found.warn(f"{self._at(record.position)}: a chunk's sizes contradict each other", lost=False)
+        for end in (record.end, other):
+            if end == self._file.size:
+                return end
+            try:
+                behind = self._record(end) if end < self._file.size else None
+            except ValueError:
+                continue
+            if behind is not None and behind.opcode in (INDEX, CHUNK, CONNECTION, CHUNK_INFO):
+                return end
+        return record.end
+
+    def _read_index_section(self) -> None:
+        """Read the index section by its address, in case the sweep does not get there."""
         if not self._infos and len(MAGIC) < self._index_position < self._file.size:
             position = self._index_position
             while True:
@@ -183,14 +217,30 @@ class BagReader(RecordReader):
                 position += found.stop
                 if found.stop == 0:
                     break
-        return sorted({info.position for info in self._infos})
 
-    def _is_chunk(self, position: int) -> bool:
+    def _next_record(self, start: int) -> int | None:
+        self._read_index_section()
+        return BagResync(self._scanning, self._file.size, _fields).next_chunk(start)
+
+    def _next_inner(self, data: Payload, start: int) -> int | None:
+        view = memoryview(data)
+        read = lambda position, length: view[position : position + length]  # noqa: E731
+        return BagResync(read, len(view), _fields).next_message(start)
+
+    def _record_end(self, data: Payload, at: int) -> int:
+        (header_bytes,) = _U32.unpack_from(data, at)
+        return at + 8 + int(header_bytes) + int(_U32.unpack_from(data, at + 4 + header_bytes)[0])
+
+    def _begins_soundly(self, data: Payload, at: int) -> bool:
+        head = bytes(data[at : at + MAX_INNER_HEADER])
+        if len(head) < 4:
+            return True
+        (header_bytes,) = _U32.unpack_from(head)
         try:
-            record = self._record(position) if position < self._file.size else None
+            fields = _fields(head[4 : 4 + header_bytes])
         except ValueError:
             return False
-        return record is not None and record.opcode == CHUNK and record.end <= self._file.size
+        return fields.get("op") in (b"\x02", b"\x07") and len(fields.get("conn", b"")) == 4
 
     # The index section ------------------------------------------------------------------------------------------------
 
@@ -223,7 +273,7 @@ class BagReader(RecordReader):
 
     # Definitions ------------------------------------------------------------------------------------------------------
 
-    def _define(self, data: bytes | memoryview, offsets: Iterable[int]) -> None:
+    def _define(self, data: Payload, offsets: Iterable[int]) -> None:
         view = memoryview(data)
         for at in offsets:
             (header_bytes,) = _U32.unpack_from(view, at)

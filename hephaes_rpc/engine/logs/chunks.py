@@ -13,6 +13,8 @@ from hephaes_rpc.errors import LogError
 MAX_RAW_BYTES = 1 << 30
 FREE_RAW_BYTES = 64 << 20
 MAX_RATIO = 1000
+ZSTD_PIECE_BYTES = 512
+"""What is given to zstd at once where it cannot be told how much it may give back."""
 COMPRESSIONS = ("none", "lz4", "zstd", "bz2")
 
 
@@ -42,6 +44,19 @@ def decompress(name: str, data: bytes | memoryview, raw_bytes: int, where: str) 
     if len(raw) != raw_bytes:
         raise LogError("bad_input", f"{where} decompresses to {len(raw)} bytes but declares {raw_bytes}")
     return raw
+
+
+def decompress_part(name: str, data: bytes | memoryview, raw_bytes: int, where: str) -> bytes | memoryview:
+    """As much of ``raw_bytes`` as compressed data that is cut gives; raises LogError where it is damaged, too."""
+    if name == "none":
+        return data[:raw_bytes]
+    try:
+        unpack = _PARTS[name]
+    except KeyError:
+        raise LogError(
+            "unsupported", f"{where} has compression {name!r}; known are {', '.join(COMPRESSIONS)}"
+        ) from None
+    return unpack(data, raw_bytes, where)
 
 
 def check_budget(stored_bytes: int, raw_bytes: int, where: str) -> None:
@@ -90,6 +105,40 @@ def _zstd(data: bytes | memoryview, raw_bytes: int, where: str) -> bytes:
         raise LogError("bad_input", f"{where} is not readable zstd data: {error}") from error
 
 
+def _part_of_bz2(data: bytes | memoryview, raw_bytes: int, where: str) -> bytes:
+    try:
+        return bz2.BZ2Decompressor().decompress(data, max_length=raw_bytes)
+    except (OSError, ValueError) as error:
+        raise LogError("bad_input", f"{where} is not readable bz2 data: {error}") from error
+
+
+def _part_of_lz4(data: bytes | memoryview, raw_bytes: int, where: str) -> bytes:
+    import lz4.frame
+
+    try:
+        raw: bytes = lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=raw_bytes)
+    except (RuntimeError, ValueError, EOFError) as error:
+        raise LogError("bad_input", f"{where} is not readable lz4 data: {error}") from error
+    return raw
+
+
+def _part_of_zstd(data: bytes | memoryview, raw_bytes: int, where: str) -> bytes:
+    import zstandard
+
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    pieces: list[bytes] = []
+    done = 0
+    try:
+        for at in range(0, len(data), ZSTD_PIECE_BYTES):
+            if unpacker.eof or done >= raw_bytes:
+                break
+            pieces.append(unpacker.decompress(data[at : at + ZSTD_PIECE_BYTES]))
+            done += len(pieces[-1])
+    except zstandard.ZstdError as error:
+        raise LogError("bad_input", f"{where} is not readable zstd data: {error}") from error
+    return b"".join(pieces)[:raw_bytes]
+
+
 def _ended(raw: bytes, rest: bytes, eof: bool, where: str) -> bytes:
     """``raw`` if the compressed stream ended with it."""
     if rest:
@@ -99,4 +148,5 @@ def _ended(raw: bytes, rest: bytes, eof: bool, where: str) -> bytes:
     return raw
 
 
+_PARTS = {"bz2": _part_of_bz2, "lz4": _part_of_lz4, "zstd": _part_of_zstd}
 _DECOMPRESSORS = {"bz2": _bz2, "lz4": _lz4, "zstd": _zstd}

@@ -6,7 +6,7 @@ question is a gather of whole runs: by slot for a plan, by chunk for a check.  O
 slot are the runs of one chunk merged, by their offsets.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hephaes_native.records import Entries
 from hephaes_rpc.engine.logs.types import Int32s, Int64s, TimeIndex
 
+PIECE_MESSAGES = 1 << 18
 NO_TIMES = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
 
 
@@ -83,20 +84,31 @@ class MessageIndex:
     @classmethod
     def build(cls, chunks: Sequence[ChunkEntries]) -> Self:
         """Index of chunks in file order; each must be ``in_runs``."""
-        lengths = np.array([len(c) for c in chunks], np.int64)
-        if not lengths.sum():
-            chunks = [ChunkEntries.empty()]
-        connection = np.concatenate([c.connection for c in chunks])
-        time = np.concatenate([c.time for c in chunks])
-        offset = np.concatenate([c.offset for c in chunks]).astype(np.int32)
-        chunk_start = np.concatenate(([0], np.cumsum(lengths)))
-        begins = np.ones(len(time) + 1, np.bool_)
-        begins[1:-1] = connection[1:] != connection[:-1]
-        begins[chunk_start] = True
+        chunk_start = np.cumsum([0, *(len(c) for c in chunks)])
+        time = np.empty(chunk_start[-1], np.int64)
+        offset = np.empty(chunk_start[-1], np.int32)
+        begins = np.ones(chunk_start[-1] + 1, np.bool_)
+        run_connection = []
+        for entries, start in zip(chunks, chunk_start.tolist(), strict=False):
+            stop = start + len(entries)
+            time[start:stop] = entries.time
+            offset[start:stop] = entries.offset
+            begins[start + 1 : stop] = entries.connection[1:] != entries.connection[:-1]
+            run_connection.append(entries.connection[begins[start:stop]])
         run_start = np.flatnonzero(begins)
         chunk_run = np.searchsorted(run_start, chunk_start)
-        run_chunk = np.repeat(np.arange(len(lengths), dtype=np.int32), np.diff(chunk_run))
-        return cls(time, offset, run_start, connection[run_start[:-1]], run_chunk, chunk_run)
+        run_chunk = np.repeat(np.arange(len(chunks), dtype=np.int32), np.diff(chunk_run))
+        connection = np.concatenate(run_connection or [np.empty(0, np.int64)])
+        return cls(time, offset, run_start, connection, run_chunk, chunk_run)
+
+    def entries(self) -> Iterator[ChunkEntries]:
+        """The messages of each chunk, as ``build`` took them."""
+        edges = self.run_start[self.chunk_run].tolist()
+        runs = self.chunk_run.tolist()
+        for first, stop, run, end in zip(edges[:-1], edges[1:], runs[:-1], runs[1:], strict=True):
+            lengths = np.diff(self.run_start[run : end + 1])
+            connection = np.repeat(self.run_connection[run:end], lengths)
+            yield ChunkEntries(connection, self.time[first:stop], self.offset[first:stop].astype(np.int64))
 
     def counts(self) -> dict[int, int]:
         """Messages of each connection that has any."""
@@ -127,33 +139,70 @@ class MessageIndex:
 
     def select(self, slots: Int32s) -> TimeIndex:
         """The messages whose connection has a slot."""
-        return self._gather(slice(0, len(self.run_chunk)), slots)[0]
+        runs, bounds = self._runs(slice(0, len(self.run_chunk)), slots)
+        time, chunk = np.empty(bounds[-1], np.int64), np.empty(bounds[-1], np.int32)
+        for piece, at, source in self._pieces(runs, slots):
+            time[at : at + len(source)] = self.time[source]
+            chunk[at : at + len(source)] = np.repeat(self.run_chunk[piece], self._lengths(piece))
+        return TimeIndex(time, chunk, bounds)
 
     def select_offsets(self, slots: Int32s) -> Int32s:
         """The offsets of the messages that ``select`` gives, int32[n]."""
-        return self.offset[self._gather(slice(0, len(self.run_chunk)), slots)[1]]
+        runs, bounds = self._runs(slice(0, len(self.run_chunk)), slots)
+        offset = np.empty(bounds[-1], np.int32)
+        for _, at, source in self._pieces(runs, slots):
+            offset[at : at + len(source)] = self.offset[source]
+        return offset
 
     def select_chunk(self, i: int, slots: Int32s) -> TimeIndex:
         """The messages of chunk ``i`` whose connection has a slot."""
-        return self._gather(slice(int(self.chunk_run[i]), int(self.chunk_run[i + 1])), slots)[0]
+        runs, bounds = self._runs(slice(int(self.chunk_run[i]), int(self.chunk_run[i + 1])), slots)
+        source = self._messages(runs, slots)
+        return TimeIndex(self.time[source], np.full(len(source), i, np.int32), bounds)
 
-    def _gather(self, runs: slice, slots: Int32s) -> tuple[TimeIndex, Int64s]:
-        """The selected messages of these runs, and which messages of the index they are."""
-        connection = self.run_connection[runs]
-        slot = np.where(connection < len(slots), slots[np.minimum(connection, len(slots) - 1)], -1)
+    def _runs(self, runs: slice, slots: Int32s) -> tuple[Int64s, Int64s]:
+        """The runs that have a slot, by slot and in file order inside one; where the messages of each slot begin."""
+        slot = self._slots(self.run_connection[runs], slots)
         chosen = np.flatnonzero(slot >= 0)
         order = chosen[np.argsort(slot[chosen], kind="stable")]
-        slot = slot[order]
-        start = self.run_start[runs.start : runs.stop + 1]
-        length = np.diff(start)[order]
+        counts = np.zeros(slots.max(initial=-1) + 2, np.int64)
+        np.add.at(counts, slot[order] + 1, self._lengths(order + runs.start))
+        return order + runs.start, np.cumsum(counts)
+
+    def _pieces(self, runs: Int64s, slots: Int32s) -> Iterator[tuple[Int64s, int, Int64s]]:
+        """Runs by ``_runs`` cut into pieces of bounded size: the runs, how many messages precede, which they are.
+
+        Runs of one slot in one chunk stay together, because they are merged.
+        """
+        end = np.cumsum(self._lengths(runs))
+        slot, chunk = self._slots(self.run_connection[runs], slots), self.run_chunk[runs]
+        first = done = 0
+        while first < len(runs):
+            last = max(first + 1, int(np.searchsorted(end, done + PIECE_MESSAGES)))
+            while last < len(runs) and slot[last] == slot[last - 1] and chunk[last] == chunk[last - 1]:
+                last += 1
+            yield runs[first:last], done, self._messages(runs[first:last], slots)
+            first, done = last, int(end[last - 1])
+
+    def _messages(self, runs: Int64s, slots: Int32s) -> Int64s:
+        """The messages of runs by ``_runs``, merged by offset where a slot has several runs in one chunk."""
+        length = self._lengths(runs)
         end = np.cumsum(length)
-        source = np.arange(end[-1] if len(end) else 0) + np.repeat(start[order] - end + length, length)
-        chunk = self.run_chunk[runs][order]
+        source = np.arange(end[-1] if len(end) else 0) + np.repeat(self.run_start[runs] - end + length, length)
+        slot, chunk = self._slots(self.run_connection[runs], slots), self.run_chunk[runs]
         if np.any((slot[1:] == slot[:-1]) & (chunk[1:] == chunk[:-1])):
             source = source[np.lexsort((self.offset[source], np.repeat(chunk, length), np.repeat(slot, length)))]
-        counts = np.zeros(slots.max(initial=-1) + 2, np.int64)
-        np.add.at(counts, slot + 1, length)
-        return TimeIndex(self.time[source], np.repeat(chunk, length), np.cumsum(counts)), source
+        return source
+
+    def _lengths(self, runs: Int64s) -> Int64s:
+        return self.run_start[runs + 1] - self.run_start[runs]
+
+    @staticmethod
+    def _slots(connection: Int64s, slots: Int32s) -> Int64s:
+        """The slot of each connection, -1 for none."""
+        if not len(slots):
+            return np.full(len(connection), -1)
+        return np.where(connection < len(slots), slots[np.minimum(connection, len(slots) - 1)], -1)
 
 
 def impossible(
@@ -165,9 +214,25 @@ def impossible(
     that are not negative and reach from the first to the second of ``times``, where the chunk's own header gives them.
     """
     wrong = np.zeros(len(chunks), np.bool_)
-    filled = np.array([i for i, entries in enumerate(chunks) if len(entries)], np.int64)
-    if not len(filled):
-        return wrong
+    piece: list[int] = []
+    messages = 0
+    for i, entries in enumerate(chunks):
+        if len(entries):
+            piece.append(i)
+            messages += len(entries)
+        if piece and (messages >= PIECE_MESSAGES or i == len(chunks) - 1):
+            wrong[piece] = _impossible(chunks, np.array(piece), raw_bytes, times)
+            piece, messages = [], 0
+    return wrong
+
+
+def _impossible(
+    chunks: Sequence[ChunkEntries],
+    filled: Int64s,
+    raw_bytes: Int64s,
+    times: Sequence[tuple[int, int] | None],
+) -> NDArray[np.bool_]:
+    """As ``impossible`` for the chunks ``filled``, none of which is empty."""
     edges = np.cumsum([0, *(len(chunks[i]) for i in filled)])
     connection, time, offset = (
         np.concatenate([getattr(chunks[i], name) for i in filled]) for name in ("connection", "time", "offset")
@@ -190,5 +255,4 @@ def impossible(
     )
     bad |= np.minimum.reduceat(offset, edges[:-1]) < 0
     bad |= np.maximum.reduceat(offset, edges[:-1]) >= raw_bytes[filled]
-    wrong[filled] = bad
-    return wrong
+    return bad

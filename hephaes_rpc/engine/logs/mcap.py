@@ -16,7 +16,7 @@ from mcap.opcode import Opcode
 from mcap.records import Channel, Header, McapRecord, Schema, Statistics
 
 from hephaes_native import records
-from hephaes_rpc.engine.logs.base import OTHER_ENCODINGS, Progress, message_type
+from hephaes_rpc.engine.logs.base import OTHER_ENCODINGS, Payload, Progress, message_type
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.index import ChunkEntries
@@ -28,6 +28,7 @@ from hephaes_rpc.engine.logs.reader import (
     TRUNCATED,
     RecordReader,
 )
+from hephaes_rpc.engine.logs.resync import MAX_TIME, McapResync, chunk_head
 from hephaes_rpc.engine.logs.sweep import Chunk
 from hephaes_rpc.engine.logs.types import IDL_ENCODINGS, Connection
 from hephaes_rpc.errors import LogError
@@ -43,6 +44,7 @@ OWN_SCHEMAS: Final = frozenset({("json", "jsonschema"), ("json", ""), ("protobuf
 _RECORD = struct.Struct("<BQ")
 _CHUNK = struct.Struct("<QQQII")
 _LENGTH = struct.Struct("<Q")
+_MESSAGE = struct.Struct("<HIQQ")
 _FOOTER = struct.Struct("<QQI")
 _R = TypeVar("_R", bound=McapRecord)
 _CHUNK_WINDOW = _RECORD.size + _CHUNK.size + MAX_NAME_BYTES + _LENGTH.size
@@ -63,11 +65,12 @@ class _Body(ReadDataStream):
 
 @define
 class _Summary:
-    """The summary section, or as much as could be read of it."""
+    """The summary section, or as much as could be read of it; ``vouched``: it has a CRC, which holds."""
 
     definitions: list[bytes] = field(factory=list)
     statistics: Statistics | None = None
     chunk_positions: list[int] = field(factory=list)
+    vouched: bool = False
 
 
 class _Place(NamedTuple):
@@ -131,6 +134,7 @@ class McapReader(RecordReader):
         window_bytes = LEAST_WINDOW
         while position is not None:
             self._progress(position, self._file.size)
+            base = position
             window = self._file.read_up_to(position, window_bytes)
             found = records.index_mcap(window)
             self._found.add_index(found)
@@ -140,9 +144,14 @@ class McapReader(RecordReader):
             if place is None:
                 position = self._lost(position, "the file ends without an end of its data section")
             elif found.status == INVALID_OPCODE:
-                position = self._lost(position, "no record begins there")
-            elif place.end > self._file.size:
-                position = self._lost(position, f"a record of {place.length} bytes runs over the end of the file")
+                suspect = self._last_record(window[: found.stop], base)
+                position = self._lost(position, "no record begins there", suspect=suspect)
+            elif place.end > self._file.size and place.opcode != Opcode.CHUNK:
+                suspect = None
+                if not self._begins_soundly(window, found.stop):
+                    suspect = self._last_record(window[: found.stop], base)
+                reason = f"a record of {place.length} bytes runs over the end of the file"
+                position = self._lost(position, reason, suspect=suspect)
             elif found.status == TRUNCATED and place.opcode in (Opcode.MESSAGE_INDEX, Opcode.SCHEMA, Opcode.CHANNEL):
                 if place.end - position > max(window_bytes, MAX_RAW_BYTES):
                     self._found.warn(f"{self._at(position)}: a record of {place.length} bytes is left out", lost=True)
@@ -152,7 +161,8 @@ class McapReader(RecordReader):
                 position = place.end
             elif found.status == FOREIGN and place.opcode == Opcode.CHUNK:
                 window_bytes = _next_window(position - behind)
-                position = behind = self._take_chunk(place, window[found.stop :])
+                position = self._take_chunk(place, window[found.stop :])
+                behind = position or 0
             elif found.status == FOREIGN and place.opcode == Opcode.MESSAGE:
                 position = self._take_block(place)
             elif found.status == FOREIGN and place.opcode == Opcode.DATA_END:
@@ -172,26 +182,94 @@ class McapReader(RecordReader):
                 return None
         return _Place(position, *_RECORD.unpack_from(ahead))
 
-    def _take_chunk(self, place: _Place, ahead: bytes) -> int:
-        """Note the chunk at ``place``; the position behind it."""
+    def _take_chunk(self, place: _Place, ahead: bytes) -> int | None:
+        """Note the chunk at ``place``; the position behind it, or where records go on."""
         if len(ahead) < _CHUNK_WINDOW:
             ahead = self._file.read_up_to(place.position, _CHUNK_WINDOW)
-        try:
-            start_ns, end_ns, raw_bytes, crc, name_bytes = _CHUNK.unpack_from(ahead, _RECORD.size)
-            at = _RECORD.size + _CHUNK.size + name_bytes
-            name = ahead[at - name_bytes : at].decode()
-            (stored_bytes,) = _LENGTH.unpack_from(ahead, at)
-            data_position = place.position + at + _LENGTH.size
-            if name_bytes > MAX_NAME_BYTES or stored_bytes > place.end - data_position or raw_bytes >> 63:
-                raise ValueError
-        except (struct.error, ValueError):
+        body, head, length = ahead[_RECORD.size :], None, place.length
+        for length in (place.length, self._inner_length(ahead)):
+            head = chunk_head(body, length)
+            if head is None and place.end <= self._file.size and self._is_followed(place.end):
+                head = chunk_head(self._with_stored_bytes(body, place.length), length := place.length)
+            if head is not None:
+                break
+        if head is None:
+            return self._lost(place.position, "a chunk's header contradicts its length")
+        start_ns, end_ns, raw_bytes, crc, name, at = head
+        if length != place.length:
+            self._found.warn(f"{self._at(place.position)}: a chunk's length is wrong; its data's is taken", lost=False)
+        data_position = place.position + _RECORD.size + at
+        end = place.position + _RECORD.size + length
+        cut = end > self._file.size
+        stored_bytes = max(0, min(end, self._file.size) - data_position)
+        chunk = Chunk(
+            place.position, data_position, stored_bytes, raw_bytes, name or "none", crc, (start_ns, end_ns), cut=cut
+        )
+        self._found.add_chunk(chunk)
+        if cut:
+            reason = "the file ends inside a chunk"
             self._found.warn(
-                f"{self._at(place.position)}: a chunk's header contradicts its length; it is left out", lost=True
+                f"{self._at(self._file.size)}: {reason}; {end - self._file.size} bytes are missing", lost=True
             )
-            return place.end
-        times = (start_ns, end_ns)
-        self._found.add_chunk(Chunk(place.position, data_position, stored_bytes, raw_bytes, name or "none", crc, times))
-        return place.end
+            self._found.lose(self._file.size, end, reason)
+            return None
+        return end
+
+    @staticmethod
+    def _inner_length(ahead: bytes) -> int:
+        """What the length of a chunk's body must be by the size of its data."""
+        try:
+            name_bytes = int(_CHUNK.unpack_from(ahead, _RECORD.size)[4])
+            at = _CHUNK.size + name_bytes
+            return at + _LENGTH.size + int(_LENGTH.unpack_from(ahead, _RECORD.size + at)[0])
+        except struct.error:
+            return -1
+
+    @staticmethod
+    def _with_stored_bytes(body: bytes, length: int) -> bytes:
+        """The head of a chunk's body with the size of its data set to what the body's length says."""
+        try:
+            at = _CHUNK.size + _CHUNK.unpack_from(body)[4]
+        except struct.error:
+            return body
+        stored_bytes = max(0, length - at - _LENGTH.size)
+        return body[:at] + _LENGTH.pack(stored_bytes) + body[at + _LENGTH.size :]
+
+    def _is_followed(self, position: int) -> bool:
+        return position == self._file.size or self._resync().is_record(position)
+
+    def _last_record(self, between: bytes, base: int) -> int | None:
+        """Where the last of whole records begins, if its length may be wrong; an attachment may hold anything."""
+        last, at = None, 0
+        while at < len(between):
+            last, at = at, _Place(at, *_RECORD.unpack_from(between, at)).end
+        return None if last is None or between[last] == Opcode.ATTACHMENT else base + last
+
+    def _resync(self) -> McapResync:
+        if not self._tail_read:
+            self._read_tail()
+            self._define_records(self._summary.definitions)
+        return McapResync(self._scanning, self._file.size, self._channels.__contains__)
+
+    def _next_record(self, start: int) -> int | None:
+        return self._resync().next(start)
+
+    def _next_inner(self, data: Payload, start: int) -> int | None:
+        view = memoryview(data)
+        read = lambda position, length: view[position : position + length]  # noqa: E731
+        return McapResync(read, len(view), self._channels.__contains__).next(start)
+
+    def _record_end(self, data: Payload, at: int) -> int:
+        return int(_Place(at, *_RECORD.unpack_from(data, at)).end)
+
+    def _begins_soundly(self, data: Payload, at: int) -> bool:
+        head = bytes(data[at : at + _RECORD.size + _MESSAGE.size])
+        if not head or not 0 < head[0] <= Opcode.DATA_END:
+            return False
+        if head[0] != Opcode.MESSAGE or len(head) < _RECORD.size + _MESSAGE.size:
+            return True
+        channel, _, log_time, _ = _MESSAGE.unpack_from(head, _RECORD.size)
+        return channel in self._channels and log_time <= MAX_TIME
 
     def _take_block(self, place: _Place) -> int | None:
         """Note a run of messages outside chunks; the position behind it."""
@@ -206,27 +284,32 @@ class McapReader(RecordReader):
             window = self._file.read(place.position, place.end - place.position)
             found = records.scan_mcap(window)
         position = place.position + found.stop
-        if found.status == TIME_RANGE:
-            raise LogError(
-                "unsupported", f"{self._file.path}, {self._at(position)}: {records.STATUS_NAMES[TIME_RANGE]}"
-            )
-        if found.status == SHORT_RECORD and found.stop == 0:
-            self._found.warn(f"{self._at(position)}: {records.STATUS_NAMES[SHORT_RECORD]}; it is left out", lost=True)
+        if found.status in (TIME_RANGE, SHORT_RECORD) and found.stop == 0:
+            reason = records.STATUS_NAMES[found.status]
+            self._out_of_range = self._out_of_range or found.status == TIME_RANGE
+            self._found.warn(f"{self._at(position)}: {reason}; it is left out", lost=True)
+            self._found.lose(position, place.end, reason)
             return place.end
         self._define(window, found.definitions)
-        self._scanned.add(len(self._found.chunks))
-        block = Chunk(place.position, place.position, found.stop, found.stop, "none", chunked=False)
-        self._found.add_chunk(block, ChunkEntries.of(found).in_runs())
+        entries, size = ChunkEntries.of(found), found.stop
+        broken = self._is_broken(window, found, position)
+        if broken:
+            size = found.offset[-1]
+            entries = ChunkEntries(entries.connection[:-1], entries.time[:-1], entries.offset[:-1])
+        if size:
+            self._scanned.add(len(self._found.chunks))
+            block = Chunk(place.position, place.position, size, size, "none", chunked=False)
+            self._found.add_chunk(block, entries.in_runs())
+        if broken:
+            return self._lost(place.position + size, "records end in something else")
         return position
 
-    def _known_chunks(self) -> list[int]:
-        if not self._tail_read:
-            self._read_tail()
-        return sorted(self._summary.chunk_positions)
-
-    def _is_chunk(self, position: int) -> bool:
-        place = self._place(position) if position < self._file.size else None
-        return place is not None and place.opcode == Opcode.CHUNK and place.end <= self._file.size
+    def _is_broken(self, window: bytes, found: records.Entries, position: int) -> bool:
+        """Whether messages outside chunks end in what is no record, so that the last of them may be damaged, too."""
+        if found.status == INVALID_OPCODE:
+            return True
+        place = self._place(position) if found.status == TRUNCATED else None
+        return place is not None and place.end > self._file.size and not self._begins_soundly(window, found.stop)
 
     # The summary section ----------------------------------------------------------------------------------------------
 
@@ -291,6 +374,7 @@ class McapReader(RecordReader):
             self._found.warn(f"{self._at(position)}: {text}", lost=False)
         if summary_crc in (0, crc):
             self._summary = summary
+            self._summary.vouched = bool(summary_crc)
         else:
             self._found.warn(f"{self._at(start)}: the summary's CRC does not match; it is not used", lost=False)
         end = position + _RECORD.size + _FOOTER.size
@@ -322,7 +406,7 @@ class McapReader(RecordReader):
 
     # Definitions ------------------------------------------------------------------------------------------------------
 
-    def _define(self, data: bytes | memoryview, offsets: Iterable[int]) -> None:
+    def _define(self, data: Payload, offsets: Iterable[int]) -> None:
         view = memoryview(data)
         self._define_records(bytes(view[at : _Place(at, *_RECORD.unpack_from(view, at)).end]) for at in offsets)
 
@@ -336,24 +420,38 @@ class McapReader(RecordReader):
 
     def _define_record(self, record: bytes) -> None:
         where = "a schema or channel record"
+        body = record[_RECORD.size :]
         if record[0] == Opcode.SCHEMA:
-            schema = self._parse(Schema, record[_RECORD.size :], where)
+            schema = self._parse(Schema, body, where)
             if schema is not None and self._schemas.setdefault(schema.id, schema) != schema:
-                raise self._redefined("schema", schema.id, self._schemas[schema.id].name, schema.name)
+                known = self._schemas[schema.id]
+                self._schemas[schema.id] = self._settled(Schema, "schema", (known, known.name), (schema, schema.name))
         else:
-            channel = self._parse(Channel, record[_RECORD.size :], where)
+            channel = self._parse(Channel, body, where)
             if channel is None:
                 return
             if self._channels.setdefault(channel.id, channel) != channel:
-                raise self._redefined("channel", channel.id, self._channels[channel.id].topic, channel.topic)
+                one = self._channels[channel.id]
+                found = self._settled(Channel, "channel", (one, one.topic), (channel, channel.topic))
+                self._channels[channel.id] = found
             self._unlinked.add(channel.id)
+
+    def _settled(self, kind: type[_R], what: str, one: tuple[_R, str], other: tuple[_R, str]) -> _R:
+        """Which of two records of one id holds: that of a summary whose CRC holds; LogError where there is none."""
+        if not self._tail_read:
+            self._read_tail()
+        opcode = Opcode.SCHEMA if kind is Schema else Opcode.CHANNEL
+        vouched = [r[_RECORD.size :] for r in self._summary.definitions if self._summary.vouched and r[0] == opcode]
+        for record, shown in (one, other):
+            if any(self._parse(kind, body, "") == record for body in vouched):
+                text = f"{what} {record.id} ({shown!r}) is declared otherwise, too"  # type: ignore[attr-defined]
+                self._found.warn(f"{text}; the summary's is taken, whose CRC holds", lost=False)
+                return record
+        text = f"{what} {one[0].id} is declared twice with different content"  # type: ignore[attr-defined]
+        raise LogError("bad_input", f"{self._file.path}: {text} ({one[1]!r}, then {other[1]!r})")
 
     def _is_declared(self, id_: int) -> bool:
         return id_ in self._connections and id_ not in self._unlinked
-
-    def _redefined(self, what: str, id_: int, first: str, second: str) -> LogError:
-        text = f"{what} {id_} is declared twice with different content ({first!r}, then {second!r})"
-        return LogError("bad_input", f"{self._file.path}: {text}")
 
     def _link(self, channel: Channel) -> None:
         """Make the channel a connection; one whose schema is not known yet is tried again."""

@@ -15,13 +15,15 @@ import numpy as np
 
 from hephaes_native import records
 from hephaes_rpc.engine.logs.base import IndexedReader, Payload, Progress
-from hephaes_rpc.engine.logs.chunks import check_budget, decompress
+from hephaes_rpc.engine.logs.chunks import check_budget, decompress, decompress_part
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.index import ChunkEntries, MessageIndex
+from hephaes_rpc.engine.logs.resync import WINDOW_BYTES
 from hephaes_rpc.engine.logs.types import Int32s, Walk
 from hephaes_rpc.errors import LogError
 
 OK, TRUNCATED, INVALID_OPCODE, SHORT_RECORD, TIME_RANGE, FOREIGN = range(6)
+MAX_HOLES = 1000
 
 
 class RecordReader(IndexedReader):
@@ -34,7 +36,8 @@ class RecordReader(IndexedReader):
         """Index ``file``, which the reader owns once that succeeded."""
         super().__init__(file, progress)
         self._scanned: set[int] = set()
-        self._cut: set[int] = set()
+        self._holes: dict[int, list[tuple[int, int]]] = {}
+        self._out_of_range = False
         self._sweep()
         self._found.judge()
         self._settle()
@@ -46,12 +49,20 @@ class RecordReader(IndexedReader):
         """Fill ``_found`` and ``_connections`` from the records of the file."""
 
     @abstractmethod
-    def _known_chunks(self) -> list[int]:
-        """Positions of chunks, ascending, as the file's own summary lists them; asked for only after damage."""
+    def _next_record(self, start: int) -> int | None:
+        """The first position in the file from ``start`` on where a record of the data section can be told to begin."""
 
     @abstractmethod
-    def _is_chunk(self, position: int) -> bool:
-        """Whether a whole chunk record begins there."""
+    def _next_inner(self, data: Payload, start: int) -> int | None:
+        """As ``_next_record`` inside a chunk's data."""
+
+    @abstractmethod
+    def _record_end(self, data: Payload, at: int) -> int:
+        """Where a record ends whose frame is sound, though its content is not."""
+
+    @abstractmethod
+    def _begins_soundly(self, data: Payload, at: int) -> bool:
+        """Whether what cannot be read at ``at`` is a record whose length alone is wrong."""
 
     @abstractmethod
     def _define(self, data: Payload, offsets: Iterable[int]) -> None:
@@ -81,6 +92,7 @@ class RecordReader(IndexedReader):
 
     def rescan(self) -> None:
         """Rebuild ``summary``, ``chunks`` and the index from the content of every chunk, telling ``progress``."""
+        self._found.entries = list(self._index.entries())
         self._scan(range(len(self._found.chunks)))
         self._settle()
 
@@ -93,16 +105,26 @@ class RecordReader(IndexedReader):
     def _at(self, position: int) -> str:
         return f"byte {position}"
 
-    def _lost(self, position: int, reason: str) -> int | None:
-        """Tell that readable records end at ``position``; the next chunk the log's summary knows of, or None."""
-        for resume in self._known_chunks():
-            if resume > position and self._is_chunk(resume):
-                self._found.close_chunk()
-                self._found.warn(f"{self._at(position)}: {reason}; {resume - position} bytes are left out", lost=True)
-                return resume
-        rest = self._file.size - position
-        self._found.warn(f"{self._at(position)}: {reason}; {rest} bytes are left out", lost=True)
-        return None
+    def _lost(self, position: int, reason: str, *, suspect: int | None = None) -> int | None:
+        """Tell that readable records end at ``position``; where they go on, or None.
+
+        Args:
+            suspect: The record before, if its length may be what is wrong.
+        """
+        resume = self._next_record((position if suspect is None else suspect) + 1)
+        end = self._file.size if resume is None else resume
+        if resume is not None:
+            self._found.close_chunk()
+        begin = min(position, end)
+        self._found.warn(f"{self._at(begin)}: {reason}; {end - begin} bytes are left out", lost=True)
+        self._found.lose(begin, end, reason)
+        return resume
+
+    def _scanning(self, position: int, length: int) -> bytes:
+        """Bytes for a search, with progress told."""
+        if length >= WINDOW_BYTES:
+            self._progress(position, self._file.size)
+        return self._file.read_up_to(position, length)
 
     def _read(self, i: int, slots: Int32s) -> tuple[Payload, Walk]:
         data = self.read_chunk(i)
@@ -110,7 +132,7 @@ class RecordReader(IndexedReader):
         self._define(data, native.definitions)
         walk, expected = _walk(native), self._index.select_chunk(i, slots)
         if (
-            (native.status != OK and i not in self._cut)
+            native.status != OK
             or (native.messages != self._index.chunk_size(i) and i not in self._scanned)
             or not np.array_equal(walk.bounds, expected.bounds)
             or not np.array_equal(walk.log_time, expected.time)
@@ -122,35 +144,76 @@ class RecordReader(IndexedReader):
         chunk = self._found.chunks[i]
         check_budget(chunk.stored_bytes, chunk.raw_bytes, where)
         stored = self._file.read(chunk.data_position, chunk.stored_bytes)
-        raw = decompress(chunk.compression, stored, chunk.raw_bytes, where)
-        if chunk.crc and zlib.crc32(raw) != chunk.crc:
-            raise LogError("bad_input", f"{where} is damaged: its CRC does not match", chunk=i)
-        return raw
+        if chunk.cut:
+            raw = decompress_part(chunk.compression, stored, chunk.raw_bytes, where)
+        else:
+            raw = decompress(chunk.compression, stored, chunk.raw_bytes, where)
+            if chunk.crc and zlib.crc32(raw) != chunk.crc:
+                raise LogError("bad_input", f"{where} is damaged: its CRC does not match", chunk=i)
+        holes = self._holes.get(i)
+        return b"".join(memoryview(raw)[a:b] for a, b in holes) if holes else raw
 
     def _scan(self, chunk_numbers: Iterable[int]) -> None:
-        """Take the messages of these chunks from their content; a damaged chunk keeps those before the damage."""
+        """Take the messages of these chunks from their content; what is damaged of a chunk is left out."""
         for i in chunk_numbers:
             if i not in self._scanned:
                 self._scanned.add(i)
                 self._found.entries[i] = self._scan_chunk(i)
 
     def _scan_chunk(self, i: int) -> ChunkEntries:
-        self._progress(self._found.chunks[i].position, self._file.size)
+        chunk = self._found.chunks[i]
+        self._progress(chunk.position, self._file.size)
         try:
             data = self._chunk_data(i, self._where(i))
         except LogError as error:
             self._found.warn(f"{error.message}; its messages are left out", lost=True)
+            self._found.lose(chunk.position, chunk.data_position + chunk.stored_bytes, error.message)
             return ChunkEntries.empty()
         found = type(self)._native_scan(data)
-        self._define(data, found.definitions)
-        if found.status == TIME_RANGE:
-            text = f"{self._file.path}: {self._where(i)}, offset {found.stop}: {records.STATUS_NAMES[TIME_RANGE]}"
-            raise LogError("unsupported", text, chunk=i)
         if found.status != OK:
-            self._cut.add(i)
-            reason = records.STATUS_NAMES[found.status]
-            self._found.warn(f"{self._where(i)}, offset {found.stop}: {reason}; the rest of it is left out", lost=True)
+            self._holes[i] = self._sound_pieces(i, data, found)
+            data = self._chunk_data(i, self._where(i))
+            found = type(self)._native_scan(data)
+        self._define(data, found.definitions)
         return ChunkEntries.of(found).in_runs()
+
+    def _sound_pieces(self, i: int, data: Payload, found: records.Entries) -> list[tuple[int, int]]:
+        """What can be read of a chunk's data, as (begin, end); the rest is told."""
+        chunk, view = self._found.chunks[i], memoryview(data)
+        pieces: list[tuple[int, int]] = []
+        start = 0
+        while len(pieces) < MAX_HOLES:
+            stop = start + found.stop
+            if found.status == OK:
+                pieces.append((start, stop))
+                return pieces
+            reason = records.STATUS_NAMES[found.status]
+            resume: int | None
+            if found.status in (SHORT_RECORD, TIME_RANGE):
+                resume = self._record_end(data, stop)
+                self._out_of_range = self._out_of_range or found.status == TIME_RANGE
+            elif chunk.cut and found.status == TRUNCATED:
+                resume = None
+            else:
+                first = stop
+                if not chunk.crc and len(found.offset) and not self._begins_soundly(data, stop):
+                    first = start + found.offset[-1]  # the record before may be what is damaged
+                resume = self._next_inner(data, first + 1)
+                stop = first if resume is not None or found.status != TRUNCATED else stop
+            pieces.append((start, stop))
+            end = len(view) if resume is None else resume
+            rest = "the rest of it is left out" if resume is None else f"{end - stop} bytes are left out"
+            self._found.warn(f"{self._where(i)}, offset {stop}: {reason}; {rest}", lost=True)
+            if chunk.compression == "none":
+                self._found.lose(chunk.data_position + stop, chunk.data_position + end, reason)
+            else:
+                self._found.lose(chunk.position, chunk.data_position + chunk.stored_bytes, reason)
+            if resume is None:
+                return pieces
+            start = resume
+            found = type(self)._native_scan(view[start:])
+        self._found.warn(f"{self._where(i)} is damaged in too many places; the rest of it is left out", lost=True)
+        return pieces
 
     # Making the summary -----------------------------------------------------------------------------------------------
 
@@ -169,8 +232,9 @@ class RecordReader(IndexedReader):
             self._report_claims(claims)
         if self._found.lossy and not len(self._index.time):
             text = f"{self._file.path} holds nothing that can be read: {self._found.warnings[0]}"
-            raise LogError("bad_input", text, path=self._file.path)
+            raise LogError("unsupported" if self._out_of_range else "bad_input", text, path=self._file.path)
         self._summarize()
+        self._found.entries = []  # the index has them, in half the space
 
     def _build_index(self) -> MessageIndex:
         """The index of all messages whose connection is declared; chunks are opened to find its declaration."""

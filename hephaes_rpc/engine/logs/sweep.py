@@ -13,7 +13,10 @@ MAX_WARNINGS = 100
 
 @frozen
 class Chunk:
-    """Where a chunk lies and what its own header says of it; ``crc`` 0 means none, ``times`` its least and greatest."""
+    """Where a chunk lies and what its own header says of it; ``crc`` 0 means none, ``times`` its least and greatest.
+
+    ``cut``: the file ends inside it, ``stored_bytes`` are those that are there.
+    """
 
     position: int
     data_position: int
@@ -23,6 +26,7 @@ class Chunk:
     crc: int = 0
     times: tuple[int, int] | None = None
     chunked: bool = True
+    cut: bool = False
 
 
 @define

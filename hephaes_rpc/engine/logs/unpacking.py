@@ -9,11 +9,10 @@ import tempfile
 from typing import Final
 
 from hephaes_rpc.engine.logs.base import Progress
-from hephaes_rpc.engine.logs.chunks import FREE_RAW_BYTES, MAX_RATIO
+from hephaes_rpc.engine.logs.chunks import FREE_RAW_BYTES, MAX_RATIO, ZSTD_PIECE_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.errors import HephaesError, LogError
 
-PIECE_BYTES: Final = 512
 READ_BYTES: Final = 1 << 20
 SPARE_BYTES: Final = 64 << 20
 
@@ -37,8 +36,8 @@ def unpack(file: LogFile, progress: Progress) -> LogFile:
                 progress(at, file.size)
                 data = file.read_up_to(at, READ_BYTES)
                 while data:
-                    raw, fresh = unpacker.decompress(data[:PIECE_BYTES]), False
-                    data = unpacker.unused_data + data[PIECE_BYTES:]
+                    raw, fresh = unpacker.decompress(data[:ZSTD_PIECE_BYTES]), False
+                    data = unpacker.unused_data + data[ZSTD_PIECE_BYTES:]
                     written += len(raw)
                     if written > most:
                         text = f"{file.path} unpacks to more than {most} bytes; beyond {FREE_RAW_BYTES} bytes"

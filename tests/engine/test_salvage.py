@@ -1,0 +1,245 @@
+"""Cut, flipped and overwritten logs: what is recovered is what the slow scanner of the test tree finds."""
+
+import hashlib
+import random
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hephaes_rpc.engine.logs import LogSummary, open_log
+from hephaes_rpc.errors import HephaesError, LogError
+from tests.engine.test_logs import Message, read, written
+from tests.engine.test_logs_damage import recover
+from tests.factories import samples, write_bag, write_mcap
+from tests.slow_scan import scan_bag_cut, scan_mcap
+
+MESSAGES = samples(250)
+MESSAGES_1 = samples(250, ros=1)
+MCAP: dict[str, Callable[[Path], Path]] = {
+    "none": lambda p: write_mcap(p, MESSAGES, chunk_size=4000),
+    "zstd": lambda p: write_mcap(p, MESSAGES, chunk_size=8000, compression="zstd"),
+    "lz4": lambda p: write_mcap(p, MESSAGES, chunk_size=8000, compression="lz4"),
+    "loose": lambda p: write_mcap(p, MESSAGES, chunked=False),
+    "one-chunk": lambda p: write_mcap(p, MESSAGES, chunk_size=1 << 20, compression="zstd"),
+    "bare": lambda p: write_mcap(p, MESSAGES, chunk_size=4000, summary=False, message_index=False, compression="lz4"),
+}
+BAG: dict[str, Callable[[Path], Path]] = {
+    "none": lambda p: write_bag(p, MESSAGES_1, chunk_size=4000),
+    "bz2": lambda p: write_bag(p, MESSAGES_1, chunk_size=8000, compression="bz2"),
+    "lz4": lambda p: write_bag(p, MESSAGES_1, chunk_size=8000, compression="lz4"),
+    "unclosed": lambda p: write_bag(p, MESSAGES_1, chunk_size=8000, closed=False),
+}
+
+
+def attempt(path: Path, data: bytes) -> tuple[list[Message], LogSummary | None]:
+    """What can be had of these bytes; the file stays as it is and no attempt takes long."""
+    path.write_bytes(data)
+    begin = time.monotonic()
+    try:
+        found, summary = recover(path)
+    except HephaesError as error:
+        assert "nothing that can be read" in error.message or "header record" in error.message, error  # noqa: PT017
+        return [], None
+    finally:
+        assert time.monotonic() - begin < 10
+        assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(data).digest()
+    return found, summary
+
+
+def check_told(summary: LogSummary | None, found: list[Message], expected: list[Message], size: int) -> None:
+    """A loss is told, with its place."""
+    if summary is None or len(found) == len(expected):
+        return
+    assert summary.outcome == "part"
+    assert summary.recovered == bool(found)
+    assert summary.reason == summary.gaps[0]
+    told = " ".join(summary.gaps)
+    assert summary.lost_ranges or any(word in told for word in ("connection", "claims", " 0 bytes", "not closed"))
+    for lost in summary.lost_ranges:
+        assert 0 <= lost.start < lost.end
+        assert lost.reason
+
+
+def cuts(size: int, seed: int = 1) -> list[int]:
+    random_ = random.Random(seed)
+    return [size * k // 20 for k in range(1, 20)] + [random_.randrange(40, size) for _ in range(200)]
+
+
+@pytest.mark.parametrize("shape", sorted(MCAP))
+def test_a_cut_mcap_gives_every_whole_message_up_to_the_cut(tmp_path, shape):
+    path = MCAP[shape](tmp_path / "a.mcap")
+    data = path.read_bytes()
+    expected = written(MESSAGES)
+    for cut in cuts(len(data)):
+        found, summary = attempt(path, data[:cut])
+        assert sorted(found) == sorted(scan_mcap(data[:cut])), cut
+        assert set(found) <= set(expected)
+        check_told(summary, found, expected, cut)
+
+
+def test_the_readable_part_of_a_cut_chunk_counts(tmp_path):
+    big = samples(4000, topics=["/imu", "/chatter"])
+    for compression, least in (("none", 0.45), ("lz4", 0.2), ("zstd", 0.2)):
+        path = write_mcap(tmp_path / "a.mcap", big, chunk_size=1 << 30, compression=compression)
+        data = path.read_bytes()
+        found, summary = attempt(path, data[: len(data) // 2])
+        assert set(found) < set(written(big))
+        assert len(found) > least * len(big), compression
+        assert summary is not None
+        assert summary.lost_ranges[0].start == len(data) // 2
+    for compression, least in (("none", 0.45), ("lz4", 0.2)):
+        bag = write_bag(tmp_path / "a.bag", samples(4000, ros=1, topics=["/imu"]), chunk_size=1 << 30)
+        data = bag.read_bytes()
+        found, _ = attempt(bag, data[: len(data) // 2])
+        assert len(found) > least * 4000, compression
+
+
+@pytest.mark.parametrize("shape", sorted(BAG))
+def test_a_cut_bag_gives_every_whole_message_up_to_the_cut(tmp_path, shape):
+    path = BAG[shape](tmp_path / "a.bag")
+    data = path.read_bytes()
+    expected = written(MESSAGES_1)
+    for cut in [c for c in cuts(len(data)) if c > 4200]:
+        found, summary = attempt(path, data[:cut])
+        assert sorted(found) == sorted(scan_bag_cut(data[:cut])), cut
+        check_told(summary, found, expected, cut)
+
+
+@pytest.mark.parametrize("shape", sorted(MCAP))
+def test_flipped_bits_in_an_mcap_cost_what_they_hit(tmp_path, shape):
+    path = MCAP[shape](tmp_path / "a.mcap")
+    data = path.read_bytes()
+    expected = written(MESSAGES)
+    random_ = random.Random(3)
+    for _ in range(200):
+        at, bit = random_.randrange(40, len(data)), random_.randrange(8)
+        mutated = bytearray(data)
+        mutated[at] ^= 1 << bit
+        found, summary = attempt(path, bytes(mutated))
+        assert sorted(found) == sorted(scan_mcap(bytes(mutated))), (at, bit)
+        if shape != "loose":
+            assert set(found) <= set(expected)
+            check_told(summary, found, expected, len(data))
+
+
+@pytest.mark.parametrize("shape", sorted(BAG))
+def test_flipped_bits_in_a_bag_cost_little(tmp_path, shape):
+    path = BAG[shape](tmp_path / "a.bag")
+    data = path.read_bytes()
+    expected = written(MESSAGES_1)
+    random_ = random.Random(4)
+    lost = []
+    for _ in range(200):
+        mutated = bytearray(data)
+        mutated[random_.randrange(4200, len(data))] ^= 1 << random_.randrange(8)
+        path.write_bytes(mutated)
+        try:
+            found, _ = recover(path)
+        except LogError as error:
+            assert "declared twice" in error.message or "beyond the limit" in error.message  # noqa: PT017
+            continue
+        assert len(found) <= len(expected)
+        lost.append(len(expected) - len(set(found) & set(expected)))
+    assert sorted(lost)[len(lost) // 2] <= (1 if shape in ("none", "unclosed") else 100)
+
+
+@pytest.mark.parametrize("fill", ["zeros", "noise", "text"])
+@pytest.mark.parametrize("shape", sorted(MCAP))
+def test_garbage_in_the_middle_of_an_mcap(tmp_path, shape, fill):
+    path = MCAP[shape](tmp_path / "a.mcap")
+    data = path.read_bytes()
+    expected = written(MESSAGES)
+    random_ = random.Random(5)
+    for _ in range(25):
+        n = random_.choice((1, 30, 400, 3000))
+        at = random_.randrange(40, len(data) - n)
+        garbage = {"zeros": bytes(n), "noise": random_.randbytes(n), "text": (b"garbage! " * n)[:n]}[fill]
+        mutated = data[:at] + garbage + data[at + n :]
+        found, summary = attempt(path, mutated)
+        assert sorted(found) == sorted(scan_mcap(mutated)), (at, n)
+        if shape != "loose":
+            assert set(found) <= set(expected)
+        check_told(summary, found, expected, len(data))
+
+
+@pytest.mark.parametrize("kind", ["mcap", "bag"])
+def test_what_lies_beyond_the_break_is_found_without_any_index(tmp_path, kind):
+    if kind == "mcap":
+        path = write_mcap(tmp_path / "a", MESSAGES, chunk_size=3000, summary=False, message_index=False)
+        expected = written(MESSAGES)
+    else:
+        path = write_bag(tmp_path / "a", MESSAGES_1, chunk_size=3000, closed=False)
+        expected = written(MESSAGES_1)
+    data = path.read_bytes()
+    middle = len(data) // 2
+    found, summary = attempt(path, data[:middle] + bytes(500) + b"garbage" * 100 + data[middle + 1200 :])
+    assert set(found) <= set(expected)
+    assert len(found) > 0.8 * len(expected)
+    assert max(t for _, t, _ in found) == max(t for _, t, _ in expected)
+    assert summary is not None
+    assert any(lost.start <= middle + 1200 and lost.end >= middle for lost in summary.lost_ranges)
+
+
+def test_a_chunk_whose_length_is_wrong_is_found_by_the_size_of_its_data(tmp_path):
+    path = write_mcap(tmp_path / "a.mcap", MESSAGES, chunk_size=3000, compression="zstd")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"zstd") - 40
+    assert data[at - 1] == 6
+    for lie in (7, 1 << 20, 1 << 60):
+        mutated = bytearray(data)
+        struct.pack_into("<Q", mutated, at, lie)
+        found, summary = attempt(path, bytes(mutated))
+        assert sorted(found) == written(MESSAGES)
+        assert summary is not None
+        assert any("length is wrong" in warning for warning in summary.warnings)
+
+
+def test_a_bag_message_with_a_wrong_length_costs_little(tmp_path):
+    path = write_bag(tmp_path / "a.bag", MESSAGES_1, chunk_size=1 << 20)
+    data = bytearray(path.read_bytes())
+    payload = MESSAGES_1[100].payload
+    at = data.index(payload) - 4
+    struct.pack_into("<I", data, at, 1 << 30)
+    found, summary = attempt(path, bytes(data))
+    missing = set(written(MESSAGES_1)) - set(found)
+    assert 1 <= len(missing) <= 2
+    assert summary is not None
+    assert len(summary.lost_ranges) == 1
+
+
+def test_salvage_of_a_large_file_is_fast_and_small(tmp_path):
+    import tracemalloc
+
+    messages = samples(3000)
+    path = write_mcap(tmp_path / "a.mcap", messages, compression="zstd", chunk_size=50_000)
+    data = path.read_bytes()
+    noise = random.Random(6).randbytes(8 << 20)
+    path.write_bytes(data[: len(data) // 2] + noise + data[len(data) // 2 :])
+    tracemalloc.start()
+    begin = time.monotonic()
+    with open_log(path) as log:
+        found = list(read(log))
+    assert time.monotonic() - begin < 10
+    assert tracemalloc.get_traced_memory()[1] < path.stat().st_size + (4 << 20)
+    tracemalloc.stop()
+    assert set(found) < set(written(messages))
+    assert len(found) > 0.8 * len(messages)
+
+
+def test_a_search_can_be_ended(tmp_path):
+    path = write_mcap(tmp_path / "a.mcap", MESSAGES, summary=False)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + random.Random(7).randbytes(5 << 20))
+    told: list[int] = []
+
+    def stop(done: int, total: int) -> None:
+        told.append(done)
+        if done > len(data) + (2 << 20):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_log(path, stop)
+    assert len(told) > 2
