@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from hephaes_rpc.config import Config, Options
+    from hephaes_rpc.jobs.interactive import Interactive
     from hephaes_rpc.jobs.queue import JobQueue
     from hephaes_rpc.notify import Notifier, WorkDone
     from hephaes_rpc.store.app import AppStore
@@ -112,8 +113,19 @@ class AppState:
         self.lifecycle = lifecycle
         self.started = started
         self.client_capabilities: Mapping[str, Any] = {}
+        self._interactive: Interactive | None = None
         self.drain_hooks: list[Callable[[], Awaitable[None]]] = []
         self.request_client: Callable[[str, Any], Awaitable[Any]] = _no_client
+
+    @property
+    def interactive(self) -> "Interactive":
+        """The workers that answer requests; asked for on the loop."""
+        if self._interactive is None:
+            from hephaes_rpc.jobs.interactive import Interactive
+
+            self._interactive = Interactive(self)
+            self.on_drain(self._interactive.close)
+        return self._interactive
 
     def on_drain(self, hook: Callable[[], Awaitable[None]]) -> None:
         """Have ``hook`` awaited once when the server stops (about 2 s are left to it), last registered first."""

@@ -4,45 +4,27 @@ A chunk that turns out damaged or other than indexed makes the log rebuild its i
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from attrs import field, frozen
-
+from hephaes_rpc.engine.authored import (
+    DraftRequest,
+    DraftResult,
+    Inspection,
+    InspectRequest,
+    PreviewRequest,
+    PreviewResult,
+)
 from hephaes_rpc.engine.document import SpecDocument, to_dict
-from hephaes_rpc.engine.drafting import Draft, DraftRequest, Template, draft, templates_for
-from hephaes_rpc.engine.inspection import Inspection, InspectRequest, Look, inspect
+from hephaes_rpc.engine.drafting import Draft, draft, templates_for
+from hephaes_rpc.engine.inspection import Look, inspect
 from hephaes_rpc.engine.intake import UnreadableError
 from hephaes_rpc.engine.logs import LogReader, open_log
-from hephaes_rpc.engine.preview import Clock, Preview, PreviewRequest, PreviewResult, preview
+from hephaes_rpc.engine.preview import Clock, Preview, preview
 from hephaes_rpc.engine.spec import ConversionSpec
 from hephaes_rpc.engine.task import Context
 from hephaes_rpc.errors import HephaesError, LogError
 
 T = TypeVar("T")
-
-
-@frozen(kw_only=True)
-class DraftResult:
-    """A drafted spec, what was thought about it, and its first rows.
-
-    Args:
-        spec: The spec as a document has it.
-        templates: Those that can be drafted for the log.
-        preview_ready: A preview has rows.
-    """
-
-    request: DraftRequest
-    spec: dict[str, Any]
-    selected_topics: list[str]
-    trigger_topic: str | None
-    join_topics: list[str]
-    warnings: list[str]
-    assumptions: list[str]
-    unresolved_fields: list[str]
-    names: dict[str, list[str]]
-    templates: list[Template] = field(factory=list)
-    preview: PreviewResult | None = None
-    preview_ready: bool = False
 
 
 def inspect_log(path: str, request: InspectRequest, context: Context) -> Inspection:

@@ -17,11 +17,11 @@ import glob
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
-from attrs import define, evolve, field, frozen
-from attrs.validators import ge, min_len
+from attrs import define, evolve, frozen
 
+from hephaes_rpc.engine.authored import TEMPLATES, DraftRequest, Template
 from hephaes_rpc.engine.inspection import Look, Looked
 from hephaes_rpc.engine.logs.describe import NS_PER_S
 from hephaes_rpc.engine.measures import LARGE_ARRAY, Measure, measures_of
@@ -53,9 +53,6 @@ from hephaes_rpc.engine.spec import (
 from hephaes_rpc.engine.transform_params import ImageCrop, ImageEncode, Transform
 from hephaes_rpc.errors import HephaesError, LogError, SpecError
 from hephaes_rpc.serde import closest, structure
-
-Template: TypeAlias = Literal["imitation-learning", "time-series", "detection"]
-TEMPLATES: tuple[Template, ...] = get_args(Template)
 
 LEAST_SCORE = 25
 VALIDATED_ROWS = 32
@@ -89,36 +86,6 @@ _BOXES = (
 )
 _CLASSES = ("class_id", "class", "label", "id", "category", "class_name", "classname", "name")
 _SCORES = ("score", "probability", "confidence")
-
-
-@frozen(kw_only=True)
-class DraftRequest:
-    """What kind of dataset is wanted.
-
-    Args:
-        trigger_topic: Whose messages make the rows; None chooses.
-        selected_topics: None of them is all.
-        join_topics: Beside the trigger; none of them is all that are selected.
-        max_features_per_topic: The best ones; vectors count once.
-        label_feature: Name of a drafted feature that is to be learnt.
-        include_preview: Preview ``preview_rows`` rows.
-        template: What the dataset is for.
-        action_topic: Of template ``imitation-learning``; None chooses.
-    """
-
-    trigger_topic: str | None = None
-    selected_topics: list[str] = field(factory=list)
-    join_topics: list[str] = field(factory=list)
-    schema_name: str = field(default="draft_conversion", validator=min_len(1))
-    schema_version: int = field(default=1, validator=ge(1))
-    output_format: Literal["parquet", "tfrecord"] = "tfrecord"
-    output_compression: str = "none"
-    max_features_per_topic: int = field(default=2, validator=ge(1))
-    label_feature: str | None = None
-    include_preview: bool = True
-    preview_rows: int = field(default=5, validator=ge(1))
-    template: Template | None = None
-    action_topic: str | None = None
 
 
 @frozen(kw_only=True)

@@ -8,16 +8,27 @@ most messages.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from attrs import define, field, frozen
-from attrs.validators import ge
+from attrs import define
 from numpy.typing import NDArray
 
 from hephaes_rpc.engine import images
+from hephaes_rpc.engine.authored import (
+    FieldCandidate,
+    Gap,
+    ImageFacts,
+    Inspection,
+    InspectRequest,
+    Kind,
+    SampledMessage,
+    Spread,
+    Statistics,
+    TopicInspection,
+)
 from hephaes_rpc.engine.columns import is_list, items, lengths
 from hephaes_rpc.engine.columns import leaves as flat_leaves
 from hephaes_rpc.engine.columns import numbers as as_numbers
@@ -31,11 +42,9 @@ from hephaes_rpc.engine.logs.describe import NS_PER_S
 from hephaes_rpc.engine.logs.types import Int64s
 from hephaes_rpc.engine.msgdef import FLOATS
 from hephaes_rpc.engine.sampling import Samples, take_samples
-from hephaes_rpc.engine.spec import Decoding, FailurePolicy, TopicDecoding
+from hephaes_rpc.engine.spec import Decoding, TopicDecoding
 from hephaes_rpc.engine.thumbnails import file_size, picture_of, thumbnail
 from hephaes_rpc.errors import HephaesError
-
-Kind: TypeAlias = Literal["scalar", "sequence", "struct", "bytes", "image", "unknown"]
 
 MAX_EXAMPLES = 3
 MAX_DISTINCT = 1 << 16
@@ -45,188 +54,6 @@ GAP_FACTOR = 5
 BINS = 48
 _CONFIDENCE_UNSEEN = 0.5
 _CONFIDENCE_VARYING = 0.85
-
-
-@frozen(kw_only=True)
-class InspectRequest:
-    """What is to be looked at.
-
-    Args:
-        topics: None of them is all.
-        sample_n: Messages shown per topic.
-        max_depth: Names that the path of a candidate may have; what lies deeper is one candidate.
-        max_sequence_items: Elements shown of a list.
-        on_failure: ``fail`` ends the inspection at a message that cannot be decoded.
-        topic_type_hints: Which of the types of a topic is meant.
-        thumbnails: A small PNG of each image topic.
-    """
-
-    topics: list[str] = field(factory=list)
-    sample_n: int = field(default=8, validator=ge(1))
-    max_depth: int = field(default=4, validator=ge(0))
-    max_sequence_items: int = field(default=4, validator=ge(1))
-    on_failure: FailurePolicy = "warn"
-    topic_type_hints: dict[str, str] = field(factory=dict)
-    thumbnails: bool = False
-
-
-@frozen(kw_only=True)
-class SampledMessage:
-    """The top of a message; ``timestamp`` is its log time, ns."""
-
-    timestamp: int
-    timestamp_str: str
-    payload: Any
-
-
-@frozen(kw_only=True)
-class Statistics:
-    """Of the elements of all messages measured.
-
-    Args:
-        count: Elements.
-        min, max, mean: Of finite numbers (times in ns); null where there is none.
-        nan_count, infinite_count: Of floats.
-        distinct: Different values, counted up to 65,536 elements.
-        length_min, length_max: Elements per message, or bytes, or characters.
-        series: One number per message of a scalar, in order of ``measured_times_ns``; for a sparkline.
-    """
-
-    count: int
-    min: Any = None
-    max: Any = None
-    mean: float | None = None
-    nan_count: int = 0
-    infinite_count: int = 0
-    distinct: int | None = None
-    length_min: int | None = None
-    length_max: int | None = None
-    series: Any = None
-
-
-@frozen(kw_only=True)
-class ImageFacts:
-    """What the sampled messages say about their images.
-
-    Args:
-        encoding: Pixel encoding, or the format of a compressed image.
-        file_format: ``png`` or ``jpeg`` where the data are such a file.
-        varies: Whether size or encoding differ between messages.
-        can_encode: Whether it can be written as PNG as it is.
-        thumbnail_png: Asked for by ``thumbnails``.
-    """
-
-    width: int | None
-    height: int | None
-    encoding: str
-    file_format: str | None
-    varies: bool
-    can_encode: bool
-    thumbnail_png: Any = None
-
-
-@frozen(kw_only=True)
-class FieldCandidate:
-    """A field that can become a feature.
-
-    Args:
-        path: As in a path source.
-        type: As the definition has it.
-        nullable: Whether some sampled message gives no value here.
-        candidate_dtypes: The best first.
-        shape_hint: -1 is any length; null for a single value.
-        confidence: 1, less where lengths vary (0.85) or nothing was sampled (0.5).
-        is_header: Part of a std_msgs/Header.
-    """
-
-    path: str
-    type: str
-    kind: Kind
-    examples: list[Any]
-    nullable: bool
-    candidate_dtypes: list[str]
-    shape_hint: list[int] | None
-    variable_length: bool
-    image_like: bool
-    confidence: float
-    is_header: bool
-    warnings: list[str]
-    statistics: Statistics | None = None
-    image: ImageFacts | None = None
-
-
-@frozen(kw_only=True)
-class Gap:
-    """A long time without a message."""
-
-    start_ns: int
-    duration_s: float
-
-
-@frozen(kw_only=True)
-class Spread:
-    """Least, middle and greatest of a duration, s."""
-
-    min_s: float
-    median_s: float
-    max_s: float
-
-
-@frozen(kw_only=True)
-class TopicInspection:
-    """One topic.
-
-    Args:
-        message_type: Null for a topic that the log does not have.
-        sampled_message_count: Messages in ``sample_payloads``; ``measured_message_count`` those behind statistics.
-        rate_hz: (messages - 1) / (last - first).
-        jitter_s: Standard deviation of the time between messages.
-        gaps: The longest times without a message, of those longer than five times the usual one.
-        activity: Messages in each of 48 equal parts of the log.
-        header_offset: Log time minus header stamp.
-        decode_failures: Of the messages sampled, why and how many.
-        undecodable: Why no message can be decoded.
-    """
-
-    topic: str
-    message_type: str | None
-    message_count: int = 0
-    first_ns: int | None = None
-    last_ns: int | None = None
-    rate_hz: float = 0.0
-    interval_s: float | None = None
-    jitter_s: float | None = None
-    max_gap_s: float | None = None
-    gaps: list[Gap] = field(factory=list)
-    out_of_order: int = 0
-    activity: list[int] = field(factory=list)
-    header_offset: Spread | None = None
-    frame_ids: list[str] = field(factory=list)
-    decode_failures: dict[str, int] = field(factory=dict)
-    undecodable: str | None = None
-    sampled_message_count: int = 0
-    measured_message_count: int = 0
-    measured_times_ns: list[int] = field(factory=list)
-    sample_timestamps: list[int] = field(factory=list)
-    sample_timestamps_str: list[str] = field(factory=list)
-    sample_payloads: list[SampledMessage] = field(factory=list)
-    top_level_summary: dict[str, Any] = field(factory=dict)
-    field_candidates: dict[str, FieldCandidate] = field(factory=dict)
-    warnings: list[str] = field(factory=list)
-
-
-@frozen(kw_only=True)
-class Inspection:
-    """A log, field by field; ``warnings`` has one for every topic without candidates."""
-
-    bag_path: str | None
-    ros_version: str | None
-    sample_n: int
-    start_ns: int | None
-    end_ns: int | None
-    message_count: int
-    topics: dict[str, TopicInspection]
-    warnings: list[str]
 
 
 @define(eq=False)

@@ -19,8 +19,9 @@ from typing import Literal, TypeAlias
 import pyarrow.compute as pc
 from attrs import frozen
 
+from hephaes_rpc.engine.authored import FieldCandidate
 from hephaes_rpc.engine.fieldpath import compile_path
-from hephaes_rpc.engine.inspection import FieldCandidate, Looked
+from hephaes_rpc.engine.inspection import Looked
 from hephaes_rpc.engine.leaves import Leaf, leaves_of
 from hephaes_rpc.engine.msgdef import FLOATS, INTEGERS, Definition, MessageType
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from attrs import define, evolve, field, frozen
-from attrs.validators import ge, optional
+from attrs import define, evolve
 
+from hephaes_rpc.engine.authored import Encoding, Estimate, PreviewRequest, PreviewResult, PreviewRow
 from hephaes_rpc.engine.datasets import FilePlan, all_names
 from hephaes_rpc.engine.excerpts import CELL, excerpt
 from hephaes_rpc.engine.featured import FeaturedConversion
@@ -36,91 +36,6 @@ LEAD_ROWS = 64
 MAX_WINDOW_ROWS = 1 << 20
 
 Clock = Callable[[], float]
-
-
-@frozen(kw_only=True)
-class PreviewRequest:
-    """Which rows; of ``start_row``, ``offset_s`` and ``start_ns`` at most one.
-
-    Args:
-        sample_n: How many.
-        start_row: Number of the first row, counted before features drop any.
-        offset_s: Seconds after the first row, from which on rows are shown.
-        start_ns: Row time from which on rows are shown.
-        topic_type_hints: In the place of those of the spec.
-    """
-
-    sample_n: int = field(default=5, validator=ge(1))
-    start_row: int | None = field(default=None, validator=optional(ge(0)))
-    offset_s: float | None = field(default=None, validator=optional(ge(0)))
-    start_ns: int | None = None
-    topic_type_hints: dict[str, str] = field(factory=dict)
-
-
-@frozen(kw_only=True)
-class PreviewRow:
-    """A row; values that are long are told by their beginning and size, presence is 1 for the log's own values."""
-
-    timestamp_ns: int
-    field_data: dict[str, Any]
-    presence_data: dict[str, int]
-
-
-@frozen(kw_only=True)
-class Estimate:
-    """What the whole conversion will come to.
-
-    Args:
-        rows: ``rows_exact`` unless what is in the messages decides over rows, then at most these.
-        size_bytes: Of the dataset files, by the size of the rows shown.
-        read_bytes: Stored bytes of the chunks to be read.
-        seconds: By what the rows shown took; null where there are none.
-    """
-
-    rows: int
-    rows_exact: bool
-    size_bytes: int
-    read_bytes: int
-    seconds: float | None
-
-
-@frozen(kw_only=True)
-class Encoding:
-    """What the writer made of the rows: ``error`` is why it refuses them; ``counts`` what it changed, by column."""
-
-    format: str
-    size_bytes: int
-    counts: dict[str, dict[str, int]]
-    error: str | None
-
-
-@frozen(kw_only=True)
-class PreviewResult:
-    """Rows and what is to be known of them.
-
-    Args:
-        columns: Name to type, as written.
-        first_row: Number of the first row shown.
-        dropped_count: Candidates that joins dropped in the whole log, and rows that features dropped in the window.
-        checked_records, bad_records: Of the rows shown.
-        preflight_ok: No bad record, and the writer takes the rows.
-    """
-
-    columns: dict[str, str]
-    first_row: int
-    rows: list[PreviewRow]
-    dropped_count: int
-    checked_records: int
-    bad_records: int
-    missing_feature_counts: dict[str, int]
-    missing_feature_rates: dict[str, float]
-    missing_topic_counts: dict[str, int]
-    missing_topic_rates: dict[str, float]
-    label_summary: dict[str, Any] | None
-    encoding: Encoding
-    estimate: Estimate
-    warnings: list[str]
-    preflight_ok: bool
 
 
 @define(eq=False)

@@ -194,6 +194,14 @@ class JobQueue:
             else:
                 await worker.end()
 
+    def lend(self) -> WorkerProcess | None:
+        """A spare worker that has done nothing yet, if there is one; it is the caller's to end.  The loop's thread."""
+        worker = next((worker for worker in self._idle if worker.alive and not worker.tasks), None)
+        if worker is not None:
+            self._idle.remove(worker)
+            self._woken.set()
+        return worker
+
     async def drain(self) -> None:
         """Take no more jobs, have those at work stop; they are interrupted.  Takes less than two seconds."""
         self._draining = True

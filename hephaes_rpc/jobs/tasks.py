@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from hephaes_rpc.errors import HephaesError
+from hephaes_rpc.jobs import authoring
 
 PROGRESS_INTERVAL_S = 0.1
 MAX_NOTES = 100
@@ -75,6 +76,9 @@ def perform(context: Context) -> None:
     if context.task["type"] in ("rows", "schema"):
         context.emit({"event": "answer", "value": _answer(context.task)})
         return
+    if context.task["type"] in authoring.ACTIONS:
+        authoring.answer(context)
+        return
     action = {"index": _index, "convert": _convert}[context.task["type"]]
     for number, asset in enumerate(context.task["assets"]):
         context.check()
@@ -102,7 +106,7 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
         context.check()
         context.progress("index", done, total, "bytes")
 
-    _registered_file(asset["path"])
+    registered_file(asset["path"])
     with open_log(asset["path"], swept) as log:
         identity = identify(Path(asset["path"]))
         info = describe(log)
@@ -177,7 +181,7 @@ def _convert(context: Context, asset: dict[str, Any]) -> None:
 
     task = context.task
     document = load(task["spec"])
-    _registered_file(asset["path"])
+    registered_file(asset["path"])
     result = convert(
         ConvertTask(
             log_path=asset["path"],
@@ -201,7 +205,7 @@ def _convert(context: Context, asset: dict[str, Any]) -> None:
     )
 
 
-def _registered_file(path: str) -> os.stat_result:
+def registered_file(path: str) -> os.stat_result:
     """What the file is now; one that is gone is an asset's trouble, not a wrong param."""
     try:
         return os.stat(path)  # noqa: PTH116

@@ -1,0 +1,66 @@
+"""What a worker process does for authoring: look at logs, draft specs, preview rows.
+
+One event leaves it beside progress: ``answer`` with the result as JSON values, or with the error that the engine told.
+Such an error is an answer like any other, so that the worker stays warm.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hephaes_rpc.errors import HephaesError
+
+if TYPE_CHECKING:
+    from hephaes_rpc.jobs.tasks import Context
+
+
+def answer(context: "Context") -> None:
+    """Do the task and tell the answer; raises what is no HephaesError, and bugs."""
+    from hephaes_rpc.jobs.tasks import registered_file
+
+    try:
+        registered_file(context.task["path"])
+        found = ACTIONS[context.task["type"]](context)
+    except HephaesError as error:
+        if error.kind in ("bug", "cancelled"):
+            raise
+        told = {"kind": error.kind, "message": error.message, "hint": error.hint, "data": error.data}
+        context.emit({"event": "answer", "value": None, "error": told})
+        return
+    context.emit({"event": "answer", "value": found, "error": None})
+
+
+def _inspect(context: "Context") -> dict[str, Any]:
+    from hephaes_rpc.engine.authored import InspectRequest
+    from hephaes_rpc.engine.authoring import inspect_log
+    from hephaes_rpc.serde import structure, unstructure
+
+    task = context.task
+    inspection = inspect_log(task["path"], structure(task["request"], InspectRequest), context)
+    return {"inspection": unstructure(inspection)}
+
+
+def _draft(context: "Context") -> dict[str, Any]:
+    from hephaes_rpc.engine.authored import DraftRequest, InspectRequest
+    from hephaes_rpc.engine.authoring import draft_log
+    from hephaes_rpc.serde import structure, unstructure
+
+    task = context.task
+    request, wanted = structure(task["request"], InspectRequest), structure(task["draft_request"], DraftRequest)
+    inspection, draft = draft_log(task["path"], request, wanted, context, time.perf_counter)
+    return {"inspection": unstructure(inspection), "draft": unstructure(draft)}
+
+
+def _preview(context: "Context") -> dict[str, Any]:
+    from hephaes_rpc.engine.authored import PreviewRequest
+    from hephaes_rpc.engine.authoring import preview_log
+    from hephaes_rpc.engine.document import load
+    from hephaes_rpc.serde import structure, unstructure
+
+    task = context.task
+    spec = load(task["spec"]).spec
+    found = preview_log(task["path"], spec, structure(task["request"], PreviewRequest), context, time.perf_counter)
+    return {"preview": unstructure(found.result)}
+
+
+ACTIONS: dict[str, Callable[["Context"], dict[str, Any]]] = {"inspect": _inspect, "draft": _draft, "preview": _preview}
