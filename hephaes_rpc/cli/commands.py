@@ -29,6 +29,7 @@ COMMANDS = {
     "plan": Command("plan", "show what a conversion would write, without writing it"),
     "inspect": Command("inspect", "show what a log holds"),
     "cat": Command("cat", "print decoded messages as JSON lines"),
+    "salvage": Command("salvage", "write what can be read of a log to a new MCAP file"),
     "call": Command("call", "start a sidecar, make one call, print the result"),
     "openrpc": Command("openrpc", "print the OpenRPC document of the sidecar"),
     "schema": Command("schema", "print the JSON Schema of conversion specs"),

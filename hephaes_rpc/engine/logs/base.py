@@ -63,6 +63,10 @@ class LogReader(ABC):
         """Bytes and messages of a chunk that ``index`` names; StaleIndexError where its content differs."""
 
     @abstractmethod
+    def stored(self, i: int, slots: Int32s) -> tuple[Payload, Walk, Int64s]:
+        """As ``messages``, payloads as they are stored, with their sequence numbers (0 where there are none)."""
+
+    @abstractmethod
     def rescan(self) -> None:
         """Rebuild ``summary``, ``chunks`` and the index from the content of every chunk, telling progress."""
 
@@ -129,6 +133,15 @@ class IndexedReader(LogReader):
         data, walk = self._read(i, slots)
         wrapped = [id_ for id_, connection in self._connections.items() if connection.encoding not in OTHER_ENCODINGS]
         return inflate(data, walk, np.unique(slots[wrapped]), f"{self._file.path}: {self._where(i)}")
+
+    def stored(self, i: int, slots: Int32s) -> tuple[Payload, Walk, Int64s]:
+        """As ``messages``, payloads as they are stored, with their sequence numbers (0 where there are none)."""
+        data, walk = self._read(i, slots)
+        return data, walk, self._sequences(data, walk)
+
+    def _sequences(self, data: Payload, walk: Walk) -> Int64s:
+        del data
+        return np.zeros(len(walk.offset), np.int64)
 
     def _where(self, i: int) -> str:
         chunk = self._found.chunks[i]

@@ -111,9 +111,18 @@ class CompositeReader(LogReader):
 
     def messages(self, i: int, slots: Int32s) -> tuple[Payload, Walk]:
         """Bytes and messages of a chunk that ``index`` names; StaleIndexError where its content differs."""
-        part = self._parts[int(np.searchsorted([p.first_chunk for p in self._parts], i, side="right")) - 1]
+        part = self._part_of(i)
         data, walk = part.log.messages(i - part.first_chunk, part.slots(slots))
         return data, evolve(walk, bounds=_padded(walk.bounds, int(slots.max(initial=-1)) + 1))
+
+    def stored(self, i: int, slots: Int32s) -> tuple[Payload, Walk, Int64s]:
+        """As ``messages``, payloads as they are stored, with their sequence numbers."""
+        part = self._part_of(i)
+        data, walk, sequences = part.log.stored(i - part.first_chunk, part.slots(slots))
+        return data, evolve(walk, bounds=_padded(walk.bounds, int(slots.max(initial=-1)) + 1)), sequences
+
+    def _part_of(self, i: int) -> _Part:
+        return self._parts[int(np.searchsorted([p.first_chunk for p in self._parts], i, side="right")) - 1]
 
     # Joining ----------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from io import BytesIO
 from typing import ClassVar, Final, Literal, NamedTuple, TypeVar
 
+import numpy as np
 from attrs import define, field
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import EndOfFile, McapError
@@ -30,7 +31,7 @@ from hephaes_rpc.engine.logs.reader import (
 )
 from hephaes_rpc.engine.logs.resync import MAX_TIME, McapResync, chunk_head
 from hephaes_rpc.engine.logs.sweep import Chunk
-from hephaes_rpc.engine.logs.types import IDL_ENCODINGS, Connection
+from hephaes_rpc.engine.logs.types import IDL_ENCODINGS, Connection, Int64s, Walk
 from hephaes_rpc.errors import LogError
 
 MAGIC: Final = b"\x89MCAP0\r\n"
@@ -39,6 +40,8 @@ LEAST_WINDOW: Final = 4 << 10
 MOST_WINDOW: Final = 1 << 20
 SUMMARY_WINDOW: Final = 1 << 20
 MAX_NAME_BYTES: Final = 64
+SEQUENCE_BEFORE: Final = 20
+"""Bytes from a message's sequence number to its payload."""
 OWN_SCHEMAS: Final = frozenset({("json", "jsonschema"), ("json", ""), ("protobuf", "protobuf")})
 
 _RECORD = struct.Struct("<BQ")
@@ -250,6 +253,12 @@ class McapReader(RecordReader):
             self._read_tail()
             self._define_records(self._summary.definitions)
         return McapResync(self._scanning, self._file.size, self._channels.__contains__)
+
+    def _sequences(self, data: Payload, walk: Walk) -> Int64s:
+        raw = np.frombuffer(data, np.uint8)
+        at = walk.offset[:, None] - SEQUENCE_BEFORE + np.arange(4)
+        numbers: Int64s = raw[at].view("<u4").reshape(-1).astype(np.int64)
+        return numbers
 
     def _next_record(self, start: int) -> int | None:
         return self._resync().next(start)
@@ -463,7 +472,7 @@ class McapReader(RecordReader):
         self._connections[channel.id] = Connection(
             id=channel.id,
             topic=channel.topic,
-            type_name=message_type(name) if encoding in ("ros1msg", "ros2msg", "ros2idl") else name,
+            type_name=message_type(name) if encoding in ("ros1msg", "ros2msg", "ros2idl", "") else name,
             encoding=channel.message_encoding,
             schema_encoding=encoding,
             schema=schema.data if schema else b"",
@@ -477,6 +486,8 @@ class McapReader(RecordReader):
             return 2, None
         if (encoding, schema_encoding) == ("ros1", "ros1msg"):
             return 1, None
+        if (encoding, schema_encoding) == ("cdr", "") and connection.type_name:
+            return 2, None
         if (encoding, schema_encoding) in OWN_SCHEMAS and connection.id not in self._unlinked:
             return 2, None
         if schema_encoding == "ros2msg" and self.profile == "ros2" and encoding not in OTHER_ENCODINGS:
