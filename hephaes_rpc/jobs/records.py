@@ -171,7 +171,8 @@ def retry(ws: OpenWorkspace, job_id: str) -> Job:
     """A new job in the place of one that failed or was cancelled.
 
     Raises:
-        HephaesError: ``job_not_found``; ``job_not_finished`` when it did not end so, or when another retry is at work.
+        HephaesError: ``job_not_found``; ``job_not_finished`` when it did not end so, or when another retry is at work;
+            ``unsupported`` for a conversion that was imported.
     """
     job = ws.jobs.get(job_id)
     if not may_retry(job.status):
@@ -183,6 +184,9 @@ def retry(ws: OpenWorkspace, job_id: str) -> Job:
         )
     conversion_id = ws.conversions.of_job(job_id)
     payload = ws.jobs.payload(job_id)
+    if not payload["assets"]:
+        message = f"the job {job_id} was imported from an older program, which has not kept what is to be done"
+        raise HephaesError("unsupported", message, hint="conversions/create", job_id=job_id)
     if conversion_id is not None:
         latest = ws.conversions.get(conversion_id).job
         if latest.status in ACTIVE or latest.status == "interrupted":

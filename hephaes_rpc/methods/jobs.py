@@ -81,7 +81,7 @@ async def jobs_cancel(ctx: RequestContext, params: JobParams) -> Job:
     "jobs/retry",
     params=JobParams,
     result=Job,
-    errors=("job_not_found", "job_not_finished", *WORKSPACE_ERRORS),
+    errors=("job_not_found", "job_not_finished", "unsupported", *WORKSPACE_ERRORS),
     lane=Lane.LONG,
 )
 async def jobs_retry(ctx: RequestContext, params: JobParams) -> Job:

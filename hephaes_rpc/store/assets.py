@@ -115,7 +115,7 @@ class Assets:
         if known is not None:
             return _already_registered(path, known, self._note_change(session, known, size_bytes, mtime_ns))
         moved = fingerprint and self._moved(session, fingerprint)
-        names = (stored, path.name, _file_type(path), _search_text(path, stored))
+        names = (stored, path.name, file_type_of(path), search_text_of(path, stored))
         if moved:
             session.run(
                 "UPDATE assets SET file_path = ?, file_name = ?, file_type = ?, search_text = ?, mtime_ns = ?"
@@ -344,15 +344,17 @@ def _already_registered(path: Path, asset_id: str, has_changed: bool) -> Hephaes
     return error
 
 
-def _file_type(path: Path) -> str:
+def file_type_of(path: Path) -> str:
+    """The type of a log: the last extension, lower case."""
     """The suffix without that of packing; a name without one is the folder of a recording."""
     suffixes = [suffix for suffix in path.name.lower().split(".")[1:] if suffix not in ("zstd", "zst")]
     return suffixes[-1] if suffixes else "rosbag2"
 
 
-def _search_text(path: Path, stored: str) -> str:
+def search_text_of(path: Path, stored: str) -> str:
+    """What a log at a path, stored as ``stored``, is found by."""
     marked = stored if Path(stored).is_absolute() else ROOT_MARK + stored
-    return folded(f"{path.name} {_file_type(path)} {marked}")
+    return folded(f"{path.name} {file_type_of(path)} {marked}")
 
 
-__all__ = ["LISTING", "AssetFilters", "Assets", "asset_not_found"]
+__all__ = ["LISTING", "AssetFilters", "Assets", "asset_not_found", "file_type_of", "search_text_of"]

@@ -1,5 +1,6 @@
 """One workspace: a folder of the user's with ``.hephaes`` in it, which holds its database and its outputs."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -10,10 +11,13 @@ from hephaes_rpc.store.conversions import Conversions
 from hephaes_rpc.store.dashboard import Dashboard
 from hephaes_rpc.store.db import Database, os_error, scripts
 from hephaes_rpc.store.jobs import Jobs
+from hephaes_rpc.store.legacy import import_once
 from hephaes_rpc.store.outputs import Outputs
 from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.tags import Tags
 from hephaes_rpc.store.uploads import Uploads
+
+logger = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x48455057  # "HEPW"
 FOLDER = ".hephaes"
@@ -63,6 +67,17 @@ class OpenWorkspace:
         self.configs = Configs(self.db)
         self.uploads = Uploads(self.db)
         self.dashboard = Dashboard(self.db)
+        self._take_over(places)
+
+    def _take_over(self, places: Places) -> None:
+        """Import the older program's database beside ours, once; one that cannot be is left alone."""
+        old = self.dir / LEGACY_DATABASE
+        if not old.is_file():
+            return
+        try:
+            import_once(self.db, places, old)
+        except (HephaesError, OSError) as error:
+            logger.warning("%s is not imported: %s", old, error)
 
     def close(self) -> None:
         """Close the database; whoever still uses the workspace gets errors."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hephaes_rpc.config import Options, load
+from hephaes_rpc.model import TopicSummary
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.assets import AssetFilters
 from hephaes_rpc.store.assetsearch import ROOT_MARK
@@ -28,7 +29,7 @@ from hephaes_rpc.store.workspace import OpenWorkspace
 
 GOAL_MS = 50.0
 ROUNDS = 40
-WORDS = "drive garage highway night rain camera lidar parking tunnel bridge urban forest mapping robot arm dock".split()
+WORDS = ("drive", "garage", "highway", "night", "rain", "camera", "lidar", "parking", "tunnel", "bridge", "dock")
 TAGS = {"rare": 0.0001, "some": 0.01, "many": 0.2, "most": 0.8}
 DAY_US = 24 * 3600 * 1_000_000
 
@@ -61,7 +62,7 @@ def fill(workspace: OpenWorkspace, n: int) -> None:
     draw = random.Random(1)
     tag_ids = {name: workspace.tags.create(name).id for name in TAGS}
     start = now_us() - 365 * DAY_US
-    topic = {"name": "/imu", "message_type": "sensor_msgs/msg/Imu", "message_count": 3, "rate_hz": 1.5}
+    topic = TopicSummary("/imu", "sensor_msgs/msg/Imu", 3, 1.5, "imu", "cdr", "ros2msg", None, None, None, 0, None)
     numbers = [start + i * (365 * DAY_US // n) for i in range(n)]
     ids = [str(uuid.UUID(int=draw.getrandbits(128))) for _ in range(n)]
 
