@@ -1,8 +1,8 @@
 """What was read of a log, as one number that tells whether another log would give the same.
 
-The fingerprint of a stream is SHA-256 over the SHA-256 of its name (JSON: topic, type, wire format, definition), of
+The fingerprint of a stream is BLAKE3 over the BLAKE3 of its name (JSON: topic, type, wire format, definition), of
 its heads (per message log time and length, int64, little-endian) and of its payloads, one after the other; messages in
-the order of their log times, equal ones as in the file.  That of a log is SHA-256 over those of its streams in the
+the order of their log times, equal ones as in the file.  That of a log is BLAKE3 over those of its streams in the
 order of their names.  Only messages that a row takes are in it; chunks, compression and container are not.
 
 Strategy: payloads are hashed as they arrive.  A message that arrives before an earlier one, which only happens where
@@ -10,23 +10,19 @@ chunks overlap in time or a log is out of order, is kept until its turn; assembl
 span of time.
 """
 
-import hashlib
 from collections.abc import Iterable
 
 import attrs
 import numpy as np
 import orjson
 import pyarrow as pa
+from blake3 import blake3
 from numpy.typing import NDArray
 
 from hephaes_rpc.engine.logs import Stream
 from hephaes_rpc.engine.plan import Int64s
 
-ALGORITHM = "sha256"
-
-
-def _new() -> "hashlib._Hash":
-    return hashlib.new(ALGORITHM, usedforsecurity=False)
+ALGORITHM = "blake3"
 
 
 class StreamDigest:
@@ -35,7 +31,7 @@ class StreamDigest:
     def __init__(self, stream: Stream, time: Int64s, chunk: NDArray[np.int32], used: NDArray[np.bool_]) -> None:
         """Of all messages in file order: log time (ns), chunk, whether it will be fed."""
         self._stream = stream
-        self._heads, self._payloads = _new(), _new()
+        self._heads, self._payloads = blake3(), blake3()
         self._next = 0
         self._kept: dict[int, tuple[int, bytes]] = {}
         self._chunks, counts = np.unique(chunk[used], return_counts=True)
@@ -81,8 +77,8 @@ class StreamDigest:
 
     def finish(self) -> bytes:
         """The fingerprint; all used messages must have been fed."""
-        digest = _new()
-        for part in (hashlib.new(ALGORITHM, self.name()), self._heads, self._payloads):
+        digest = blake3()
+        for part in (blake3(self.name()), self._heads, self._payloads):
             digest.update(part.digest())
         return digest.digest()
 
@@ -102,7 +98,7 @@ def _gathered(data: bytes | memoryview, offset: Int64s, length: Int64s) -> memor
 
 def combined(streams: Iterable[StreamDigest]) -> str:
     """The fingerprint of what was read of a log, hex."""
-    digest = _new()
+    digest = blake3()
     for _, found in sorted((stream.name(), stream.finish()) for stream in streams):
         digest.update(found)
     return digest.hexdigest()
