@@ -24,7 +24,8 @@ CREATE TABLE conversion_configs (id TEXT PRIMARY KEY, name TEXT NOT NULL, normal
     spec_document_version INTEGER NOT NULL, invalid_reason TEXT, created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
     last_opened_at TEXT);
 CREATE TABLE conversion_config_revisions (id TEXT PRIMARY KEY, config_id TEXT NOT NULL,
-    revision_number INTEGER NOT NULL, description TEXT, metadata_json TEXT NOT NULL DEFAULT '{}', spec_document_path TEXT NOT NULL,
+    revision_number INTEGER NOT NULL, description TEXT, metadata_json TEXT NOT NULL DEFAULT '{}',
+    spec_document_path TEXT NOT NULL,
     spec_document_version INTEGER NOT NULL, invalid_reason TEXT, created_at TEXT NOT NULL);
 CREATE TABLE jobs (id TEXT PRIMARY KEY, kind TEXT NOT NULL, status TEXT NOT NULL,
     target_asset_ids_json TEXT NOT NULL DEFAULT '[]', config_json TEXT NOT NULL DEFAULT '{}', conversion_run_id TEXT,
