@@ -5,6 +5,8 @@ same thing: ids by numbered ones, the working folder by ``/home/robot``, the tim
 Everything else stands as it came.  A test records again and compares the shapes.
 """
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -60,6 +62,16 @@ class Recorder:
         else:
             raise AssertionError(f"{method} was to refuse {params}")
 
+    def call_answering(self, name: str, method: str, /, *, asks: str, answer: Any, **params: Any) -> Any:
+        """The result of a call that asks the client something on the way; both are kept."""
+        request_id = self.sidecar.start(method, params)
+        asked = self.sidecar.wait_message(lambda m: m.get("method") == asks, 10, f"{method} does not ask")
+        self.sidecar.answer(asked["id"], answer)
+        self._keep(asks, {"name": name, "params": asked["params"], "result": answer})
+        result = self.sidecar.result(request_id)
+        self._keep(method, {"name": name, "params": params, "result": result})
+        return result
+
     def notify(self, name: str, method: str, /, **params: Any) -> None:
         """Send a notification, and keep it."""
         self.sidecar.notify(method, params)
@@ -91,9 +103,12 @@ def record(folder: Path) -> dict[str, list[Call]]:
         _lifecycle(recorder)
         _workspaces(recorder, home)
         bag, mcap = _assets(recorder, home)
+        _uploads(recorder, home)
+        _tags(recorder, bag)
         _configs(recorder)
         conversion = _conversions(recorder, bag, mcap)
         _outputs(recorder, conversion)
+        _dashboard(recorder)
         _end(recorder)
         assert sidecar.stray == b"", sidecar.stray
     return Normaliser(str(home)).calls(recorder.calls)
@@ -146,6 +161,51 @@ def _assets(recorder: Recorder, home: Path) -> tuple[str, str]:
     recorder.call("one", "assets/get", asset_id=bag)
     recorder.refused("unknown", "assets/get", asset_id="nobody")
     return bag, mcap
+
+
+def _uploads(recorder: Recorder, home: Path) -> None:
+    small, large = DATA / "no-messages.bag", DATA / "unchunked.mcap"
+    body = large.read_bytes()
+    recorder.call("a small one", "assets/upload", file_name="empty.bag", data_base64=_base64(small.read_bytes()))
+    recorder.refused("no name", "assets/upload", file_name="..", data_base64="")
+    digest = hashlib.sha256(body).hexdigest()
+    begun = recorder.call(
+        "a large one", "assets/uploadBegin", file_name="yard.mcap", size_bytes=len(body), sha256=digest
+    )
+    part = {"upload_id": begun["upload_id"]}
+    half = len(body) // 2
+    recorder.call("its first half", "assets/uploadChunk", **part, offset=0, data_base64=_base64(body[:half]))
+    recorder.refused("a gap", "assets/uploadChunk", **part, offset=half + 1, data_base64=_base64(body[half + 1 :]))
+    recorder.call("the rest", "assets/uploadChunk", **part, offset=half, data_base64=_base64(body[half:]))
+    recorder.call("all of it is there", "assets/uploadCommit", **part)
+    begun = recorder.sidecar.request("assets/uploadBegin", {"file_name": "wrong.bag", "size_bytes": 10})
+    recorder.call("never mind", "assets/uploadAbort", upload_id=begun["upload_id"])
+    shutil.copy(DATA / "turtlesim-bz2.bag", home / "logs" / "turtle.bag")
+    recorder.call_answering(
+        "the person chooses",
+        "assets/registerDialog",
+        asks="window/openFileDialog",
+        answer={"file_paths": [str(home / "logs" / "turtle.bag")]},
+    )
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _tags(recorder: Recorder, asset_id: str) -> None:
+    recorder.call("a new one", "tags/create", name="outdoor")
+    recorder.heard("a new one", "tags/didChange", lambda p: p["reason"] == "created")
+    recorder.refused("a name twice", "tags/create", name="Outdoor")
+    recorder.call("by name", "assets/attachTag", asset_id=asset_id, tag_id="outdoor")
+    recorder.call("with counts", "tags/list")
+    recorder.call("the last one", "assets/detachTag", asset_id=asset_id, tag_id="outdoor")
+
+
+def _dashboard(recorder: Recorder) -> None:
+    recorder.call("now", "dashboard/summary")
+    recorder.call("two days", "dashboard/trends", days=2)
+    recorder.call("what needs somebody", "dashboard/blockers")
 
 
 def _configs(recorder: Recorder) -> None:
@@ -201,6 +261,8 @@ def _outputs(recorder: Recorder, conversion: Any) -> None:
     output_id = page["items"][0]["id"]
     recorder.call("one", "outputs/get", output_id=output_id)
     recorder.call("its first bytes", "outputs/content", output_id=output_id, offset=0, length=16)
+    recorder.call("its columns", "outputs/schema", output_id=output_id)
+    recorder.call("its first rows", "outputs/rows", output_id=output_id, limit=2)
 
 
 def _end(recorder: Recorder) -> None:

@@ -112,6 +112,7 @@ sends(
     OpenFileDialog,
     "Let the user choose files; answer with {file_paths}, which is empty when the dialog was cancelled.",
     request=True,
+    result=OpenFileDialogResult,
 )
 
 

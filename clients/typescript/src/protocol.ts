@@ -147,6 +147,8 @@ export interface Cast {
 export interface ChecksumMismatchData {
   kind: "checksum_mismatch";
   hint?: string;
+  upload_id: string;
+  sha256: string;
 }
 
 /** Numbers held between ``min`` and ``max``; NaN stays. */
@@ -374,6 +376,11 @@ export interface ConversionDetail {
   job: Job;
 }
 
+/** Conversions by the status of their job, every status listed. */
+export interface ConversionFigures {
+  status_counts: { [name: string]: number };
+}
+
 /** Data of an error 404: no conversion with that id; other members may stand beside. */
 export interface ConversionNotFoundData {
   kind: "conversion_not_found";
@@ -430,10 +437,59 @@ export interface CursorMismatchData {
   hint?: string;
 }
 
+/** What waits for somebody to do something about it. */
+export interface DashboardBlockers {
+  pending_assets: number;
+  failed_assets: number;
+  failed_jobs: number;
+  failed_conversions: number;
+  missing_outputs: number;
+  invalid_outputs: number;
+}
+
+/** What there is in a workspace, and how fresh it is. */
+export interface DashboardSummary {
+  inventory: InventoryFigures;
+  indexing: IndexingFigures;
+  jobs: JobFigures;
+  conversions: ConversionFigures;
+  outputs: OutputFigures;
+  freshness: Freshness;
+}
+
+/** Counts per calendar day in UTC, oldest first, today the last. */
+export interface DashboardTrends {
+  days: number;
+  registrations_by_day: DayCount[];
+  job_failures_by_day: DayCount[];
+  conversions_by_day: DayCount[];
+  conversion_failures_by_day: DayCount[];
+  outputs_created_by_day: DayCount[];
+}
+
+/** How many there were on a day (YYYY-MM-DD, UTC). */
+export interface DayCount {
+  date: string;
+  count: number;
+}
+
 /** What becomes of messages that cannot be decoded: counted, told, or the end of the conversion. */
 export interface Decoding {
   on_decode_failure: "skip" | "warn" | "fail";
   topics: { [name: string]: TopicDecoding };
+}
+
+/** A kind of files, by extensions without dots. */
+export interface DialogFilter {
+  name: string;
+  extensions: string[];
+}
+
+/** What became of the logs that were chosen; ``canceled`` when none were. */
+export interface DialogResult {
+  canceled: boolean;
+  registered_assets: Asset[];
+  skipped: RegistrationSkip[];
 }
 
 /** Data of an error 503: the client has no file dialog, or it failed; other members may stand beside. */
@@ -533,6 +589,16 @@ export interface Formats {
   outputs: string[];
 }
 
+/** When things last happened; null where nothing has. */
+export interface Freshness {
+  computed_at: string;
+  latest_asset_registration_at: string | null;
+  latest_asset_indexed_at: string | null;
+  latest_job_update_at: string | null;
+  latest_conversion_update_at: string | null;
+  latest_output_update_at: string | null;
+}
+
 /** State of the sidecar; ``jobs`` is null before ``initialize``. */
 export interface Health {
   status: "ok";
@@ -578,6 +644,11 @@ export interface ImageResize {
   filter: "nearest" | "box" | "bilinear" | "hamming" | "bicubic" | "lanczos";
 }
 
+/** Assets by indexing status, every status listed. */
+export interface IndexingFigures {
+  status_counts: { [name: string]: number };
+}
+
 /** Answer to ``initialize``. */
 export interface InitializeResult {
   serverInfo: ServerInfo;
@@ -612,6 +683,7 @@ export interface Input {
 export interface InvalidNameData {
   kind: "invalid_name";
   hint?: string;
+  file_name: string;
 }
 
 /** Data of an error -32602: params do not fit the method; other members may stand beside. */
@@ -637,6 +709,15 @@ export interface InvalidRequestData {
 export interface InvalidSpecData {
   kind: "invalid_spec";
   hint?: string;
+}
+
+/** Assets; the windows roll back from now, the lower bound included. */
+export interface InventoryFigures {
+  asset_count: number;
+  total_asset_bytes: number;
+  registered_last_24h: number;
+  registered_last_7d: number;
+  registered_last_30d: number;
 }
 
 /** Data of an error -32803: the operating system reported an input/output error; other members may stand beside. */
@@ -689,6 +770,13 @@ export interface JobError {
   data: { [name: string]: Json };
 }
 
+/** Jobs by status, every status listed; ``active_count`` are those that wait or are at work. */
+export interface JobFigures {
+  active_count: number;
+  failed_last_24h: number;
+  status_counts: { [name: string]: number };
+}
+
 /** Data of an error 409: the job has not ended yet; other members may stand beside. */
 export interface JobNotFinishedData {
   kind: "job_not_finished";
@@ -736,6 +824,12 @@ export interface Join {
   no_future: boolean;
   /** A column with row time minus source time, ns. */
   age_column: boolean;
+}
+
+/** How many there are of a kind. */
+export interface KeyCount {
+  key: string;
+  count: number;
 }
 
 /** What is to be learnt. */
@@ -811,16 +905,23 @@ export interface NotInitializedData {
   hint?: string;
 }
 
-/** Data of an error 409: the chunk does not start where the last one ended; data.expected_offset says where; other members may stand beside. */
+/** Data of an error 409: the chunk does not start where the last one ended; other members may stand beside. */
 export interface OffsetMismatchData {
   kind: "offset_mismatch";
   hint?: string;
+  upload_id: string;
+  expected_offset: number;
 }
 
 /** A class number as ``depth`` zeros and a one. */
 export interface OneHot {
   kind: "one_hot";
   depth: number;
+}
+
+/** The chosen files by their absolute paths; none means that the dialog was cancelled. */
+export interface OpenFileDialogResultInput {
+  file_paths: string[];
 }
 
 /** What a client may set in ``initializationOptions``, and the command line under the same names. */
@@ -830,6 +931,17 @@ export interface OptionsInput {
   /** root of local data */
   data_dir?: string | null;
   log_level?: "debug" | "info" | "warning" | "error" | "critical" | null;
+}
+
+/** A column; nested ones by their leaves with dots between. */
+export interface OutputColumn {
+  name: string;
+  dtype: string;
+  shape: number[];
+  nullable: boolean;
+  null_count: number | null;
+  min: Json;
+  max: Json;
 }
 
 /** Part of a file; ``eof`` when it reaches the end. */
@@ -877,6 +989,15 @@ export interface OutputExistsData {
   path: string;
 }
 
+/** Outputs; missing ones count but weigh nothing. Formats: those there are, most frequent first. */
+export interface OutputFigures {
+  output_count: number;
+  total_output_bytes: number;
+  outputs_created_last_7d: number;
+  format_counts: KeyCount[];
+  availability_counts: KeyCount[];
+}
+
 /** Data of an error 404: no output with that id; other members may stand beside. */
 export interface OutputNotFoundData {
   kind: "output_not_found";
@@ -890,6 +1011,14 @@ export interface OutputPage {
   total: number;
   next_cursor: string | null;
   total_is_lower_bound: boolean;
+}
+
+/** What a dataset says of itself; TFRecord files have no row groups. */
+export interface OutputSchema {
+  columns: OutputColumn[];
+  row_count: number;
+  row_groups: number;
+  metadata: { [name: string]: Json };
 }
 
 /** A published file; ``size_bytes`` is 0 while it is missing. */
@@ -1084,6 +1213,14 @@ export interface ResampleRows {
   clock: string;
 }
 
+/** Rows in the order of the file; ``columns`` are those of the file or those that were asked for. */
+export interface RowPage {
+  columns: string[];
+  items: ({ [name: string]: Json })[];
+  total: number;
+  next_cursor: string | null;
+}
+
 /** ``(x - offset) * scale``. */
 export interface Scale {
   kind: "scale";
@@ -1200,24 +1337,47 @@ export interface Tag {
 export interface TagAlreadyAttachedData {
   kind: "tag_already_attached";
   hint?: string;
+  asset_id: string;
+  tag_id: string;
 }
 
 /** Data of an error 409: a tag with that name exists; other members may stand beside. */
 export interface TagAlreadyExistsData {
   kind: "tag_already_exists";
   hint?: string;
+  tag_id: string;
+  name: string;
+}
+
+/** A tag with the number of assets that carry it. */
+export interface TagEntry {
+  id: string;
+  name: string;
+  created_at: string;
+  asset_count: number;
 }
 
 /** Data of an error 404: the asset does not have the tag; other members may stand beside. */
 export interface TagNotAttachedData {
   kind: "tag_not_attached";
   hint?: string;
+  asset_id: string;
+  tag_id: string;
 }
 
 /** Data of an error 404: no tag with that id or name; other members may stand beside. */
 export interface TagNotFoundData {
   kind: "tag_not_found";
   hint?: string;
+  tag_id: string;
+}
+
+/** A page of tags. */
+export interface TagPage {
+  items: TagEntry[];
+  total: number;
+  next_cursor: string | null;
+  total_is_lower_bound: boolean;
 }
 
 /** How the messages of one topic are decoded. */
@@ -1275,22 +1435,36 @@ export interface UnsupportedData {
   hint?: string;
 }
 
+/** An upload that expires after 24 hours. */
+export interface UploadBegun {
+  upload_id: string;
+}
+
 /** Data of an error 400: the upload has no content; other members may stand beside. */
 export interface UploadEmptyData {
   kind: "upload_empty";
   hint?: string;
+  file_name: string;
 }
 
 /** Data of an error 409: bytes of the upload are missing; other members may stand beside. */
 export interface UploadIncompleteData {
   kind: "upload_incomplete";
   hint?: string;
+  upload_id: string;
+  expected_offset: number;
 }
 
 /** Data of an error 404: no upload with that id is open; it may have expired; other members may stand beside. */
 export interface UploadNotFoundData {
   kind: "upload_not_found";
   hint?: string;
+  upload_id: string;
+}
+
+/** How much of an upload has come. */
+export interface UploadProgress {
+  received_bytes: number;
 }
 
 /** When a conversion gives up. */
@@ -1426,6 +1600,24 @@ export interface SetTraceParams {
   value: "off" | "messages" | "verbose";
 }
 
+/** Params of `assets/attachTag`. */
+export interface AssetsAttachTagParams {
+  asset_id: string;
+  /** id or name */
+  tag_id: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+}
+
+/** Params of `assets/detachTag`. */
+export interface AssetsDetachTagParams {
+  asset_id: string;
+  /** id or name */
+  tag_id: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+}
+
 /** Params of `assets/get`. */
 export interface AssetsGetParams {
   asset_id: string;
@@ -1477,6 +1669,12 @@ export interface AssetsRegisterParams {
   workspace_id?: string | null;
 }
 
+/** Params of `assets/registerDialog`. */
+export interface AssetsRegisterDialogParams {
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+}
+
 /** Params of `assets/reindexAll`. */
 export interface AssetsReindexAllParams {
   /** without it the active workspace is meant */
@@ -1494,6 +1692,49 @@ export interface AssetsScanDirectoryParams {
   recursive?: boolean;
   /** progress of the request is reported under this token by $/progress */
   workDoneToken?: string | number;
+}
+
+/** Params of `assets/upload`. */
+export interface AssetsUploadParams {
+  /** what follows the last slash counts */
+  file_name: string;
+  data_base64: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+}
+
+/** Params of `assets/uploadAbort`. */
+export interface AssetsUploadAbortParams {
+  upload_id: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+}
+
+/** Params of `assets/uploadBegin`. */
+export interface AssetsUploadBeginParams {
+  /** what follows the last slash counts */
+  file_name: string;
+  size_bytes: number;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** checked at the end */
+  sha256?: string | null;
+}
+
+/** Params of `assets/uploadChunk`. */
+export interface AssetsUploadChunkParams {
+  upload_id: string;
+  offset: number;
+  data_base64: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+}
+
+/** Params of `assets/uploadCommit`. */
+export interface AssetsUploadCommitParams {
+  upload_id: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
 }
 
 /** Params of `conversionConfigs/create`. */
@@ -1645,6 +1886,26 @@ export interface ConversionsListParams {
   legacy_compatible?: boolean | null;
 }
 
+/** Params of `dashboard/blockers`. */
+export interface DashboardBlockersParams {
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+}
+
+/** Params of `dashboard/summary`. */
+export interface DashboardSummaryParams {
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+}
+
+/** Params of `dashboard/trends`. */
+export interface DashboardTrendsParams {
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** today included */
+  days?: number;
+}
+
 /** Params of `jobs/cancel`. */
 export interface JobsCancelParams {
   job_id: string;
@@ -1714,6 +1975,45 @@ export interface OutputsListParams {
   availability?: string | null;
   asset_id?: string | null;
   conversion_id?: string | null;
+}
+
+/** Params of `outputs/rows`. */
+export interface OutputsRowsParams {
+  output_id: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** next_cursor of the page before */
+  cursor?: string | null;
+  /** rows at most; a page of large rows ends earlier */
+  limit?: number;
+  /** names of columns, of Parquet also of members of structs (imu.orientation) */
+  columns?: string[] | null;
+  /** what stands for images: their size alone, or a small PNG; without it they come as they are */
+  images?: "omit" | "thumbnail" | null;
+}
+
+/** Params of `outputs/schema`. */
+export interface OutputsSchemaParams {
+  output_id: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+}
+
+/** Params of `tags/create`. */
+export interface TagsCreateParams {
+  name: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+}
+
+/** Params of `tags/list`. */
+export interface TagsListParams {
+  limit?: number;
+  /** next_cursor of the page before */
+  cursor?: string | null;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  sort?: "name" | "-name" | "created_at" | "-created_at" | "asset_count" | "-asset_count" | null;
 }
 
 /** Params of `workspaces/activate`. */
@@ -1809,6 +2109,13 @@ export interface WindowLogMessageParams {
   message: string;
 }
 
+/** Params of `window/openFileDialog`. */
+export interface WindowOpenFileDialogParams {
+  title: string;
+  filters: DialogFilter[];
+  multiple: boolean;
+}
+
 /** Params of `workspaces/didChange`. */
 export interface WorkspacesDidChangeParams {
   workspace_id: string | null;
@@ -1826,6 +2133,10 @@ export interface Requests {
   health: { params: undefined; result: Health };
   /** The OpenRPC document of this very server. */
   "rpc.discover": { params: undefined; result: { [name: string]: Json } };
+  /** Give an asset a tag. */
+  "assets/attachTag": { params: AssetsAttachTagParams; result: AssetDetail };
+  /** Take a tag from an asset; a tag that no other asset carries is gone with it. */
+  "assets/detachTag": { params: AssetsDetachTagParams; result: AssetDetail };
   /** An asset with its metadata, its tags and its newest jobs and conversions. */
   "assets/get": { params: AssetsGetParams; result: AssetDetail };
   /** Read the index of a log; answers when that is done. */
@@ -1834,10 +2145,22 @@ export interface Requests {
   "assets/list": { params: AssetsListParams | undefined; result: AssetPage };
   /** Register a log; its content is not looked at. */
   "assets/register": { params: AssetsRegisterParams; result: Asset };
+  /** Have the client let its user choose logs, and register them. */
+  "assets/registerDialog": { params: AssetsRegisterDialogParams | undefined; result: DialogResult };
   /** Index what is pending, has failed or never was indexed; failures are listed, finished assets stay. */
   "assets/reindexAll": { params: AssetsReindexAllParams | undefined; result: ReindexResult };
   /** Register every log in a folder; what was registered before a cancellation stays. */
   "assets/scanDirectory": { params: AssetsScanDirectoryParams; result: ScanResult };
+  /** Keep a log's bytes among the raw data and register it. */
+  "assets/upload": { params: AssetsUploadParams; result: Asset };
+  /** Forget an upload and its bytes. */
+  "assets/uploadAbort": { params: AssetsUploadAbortParams; result: null };
+  /** Begin an upload in chunks. */
+  "assets/uploadBegin": { params: AssetsUploadBeginParams; result: UploadBegun };
+  /** Take the bytes from `offset` on; a wrong one is told what is expected. */
+  "assets/uploadChunk": { params: AssetsUploadChunkParams; result: UploadProgress };
+  /** Register a log that has come as a whole; once committed, the same asset is the answer again. */
+  "assets/uploadCommit": { params: AssetsUploadCommitParams; result: Asset };
   /** Keep a spec under a name. */
   "conversionConfigs/create": { params: ConversionConfigsCreateParams; result: ConfigDetail };
   /** What is different between two revisions, as they are stored. */
@@ -1862,6 +2185,12 @@ export interface Requests {
   "conversions/get": { params: ConversionsGetParams; result: ConversionDetail };
   /** Conversions, the newest first. */
   "conversions/list": { params: ConversionsListParams | undefined; result: ConversionPage };
+  /** What waits for somebody to do something about it. */
+  "dashboard/blockers": { params: DashboardBlockersParams | undefined; result: DashboardBlockers };
+  /** What there is, and how fresh it is. */
+  "dashboard/summary": { params: DashboardSummaryParams | undefined; result: DashboardSummary };
+  /** Counts per calendar day in UTC. */
+  "dashboard/trends": { params: DashboardTrendsParams | undefined; result: DashboardTrends };
   /** Stop a job; answers when it has stopped. */
   "jobs/cancel": { params: JobsCancelParams; result: Job };
   /** One job. */
@@ -1876,6 +2205,14 @@ export interface Requests {
   "outputs/get": { params: OutputsGetParams; result: OutputDetail };
   /** Published files, the newest first. */
   "outputs/list": { params: OutputsListParams | undefined; result: OutputPage };
+  /** Rows of a Parquet or TFRecord output; bytes as tagged base64. */
+  "outputs/rows": { params: OutputsRowsParams; result: RowPage };
+  /** The columns of a Parquet or TFRecord output. */
+  "outputs/schema": { params: OutputsSchemaParams; result: OutputSchema };
+  /** Make a tag that no asset carries yet. */
+  "tags/create": { params: TagsCreateParams; result: TagEntry };
+  /** Tags by name, capitals first, with the number of assets that carry them. */
+  "tags/list": { params: TagsListParams | undefined; result: TagPage };
   /** Make a workspace the active one, here and for processes to come. */
   "workspaces/activate": { params: WorkspacesActivateParams; result: Workspace };
   /** Make a workspace in a folder, or register the one that is there. */
@@ -1924,6 +2261,8 @@ export interface ServerNotifications {
 
 /** Requests from the sidecar, to be answered. */
 export interface ServerRequests {
+  /** Let the user choose files; answer with {file_paths}, which is empty when the dialog was cancelled. */
+  "window/openFileDialog": { params: WindowOpenFileDialogParams; result: OpenFileDialogResultInput };
 }
 
 /** The code of every kind of error. */
@@ -2007,6 +2346,12 @@ export abstract class Methods {
     this.call("rpc.discover", undefined, options);
 
   readonly assets = {
+    /** Give an asset a tag. */
+    attachTag: (params: AssetsAttachTagParams, options?: CallOptions): Promise<AssetDetail> =>
+      this.call("assets/attachTag", params, options),
+    /** Take a tag from an asset; a tag that no other asset carries is gone with it. */
+    detachTag: (params: AssetsDetachTagParams, options?: CallOptions): Promise<AssetDetail> =>
+      this.call("assets/detachTag", params, options),
     /** An asset with its metadata, its tags and its newest jobs and conversions. */
     get: (params: AssetsGetParams, options?: CallOptions): Promise<AssetDetail> =>
       this.call("assets/get", params, options),
@@ -2019,12 +2364,30 @@ export abstract class Methods {
     /** Register a log; its content is not looked at. */
     register: (params: AssetsRegisterParams, options?: CallOptions): Promise<Asset> =>
       this.call("assets/register", params, options),
+    /** Have the client let its user choose logs, and register them. */
+    registerDialog: (params?: AssetsRegisterDialogParams, options?: CallOptions): Promise<DialogResult> =>
+      this.call("assets/registerDialog", params, options),
     /** Index what is pending, has failed or never was indexed; failures are listed, finished assets stay. */
     reindexAll: (params?: AssetsReindexAllParams, options?: CallOptions): Promise<ReindexResult> =>
       this.call("assets/reindexAll", params, options),
     /** Register every log in a folder; what was registered before a cancellation stays. */
     scanDirectory: (params: AssetsScanDirectoryParams, options?: CallOptions): Promise<ScanResult> =>
       this.call("assets/scanDirectory", params, options),
+    /** Keep a log's bytes among the raw data and register it. */
+    upload: (params: AssetsUploadParams, options?: CallOptions): Promise<Asset> =>
+      this.call("assets/upload", params, options),
+    /** Forget an upload and its bytes. */
+    uploadAbort: (params: AssetsUploadAbortParams, options?: CallOptions): Promise<null> =>
+      this.call("assets/uploadAbort", params, options),
+    /** Begin an upload in chunks. */
+    uploadBegin: (params: AssetsUploadBeginParams, options?: CallOptions): Promise<UploadBegun> =>
+      this.call("assets/uploadBegin", params, options),
+    /** Take the bytes from `offset` on; a wrong one is told what is expected. */
+    uploadChunk: (params: AssetsUploadChunkParams, options?: CallOptions): Promise<UploadProgress> =>
+      this.call("assets/uploadChunk", params, options),
+    /** Register a log that has come as a whole; once committed, the same asset is the answer again. */
+    uploadCommit: (params: AssetsUploadCommitParams, options?: CallOptions): Promise<Asset> =>
+      this.call("assets/uploadCommit", params, options),
   };
 
   readonly conversionConfigs = {
@@ -2069,6 +2432,18 @@ export abstract class Methods {
       this.call("conversions/list", params, options),
   };
 
+  readonly dashboard = {
+    /** What waits for somebody to do something about it. */
+    blockers: (params?: DashboardBlockersParams, options?: CallOptions): Promise<DashboardBlockers> =>
+      this.call("dashboard/blockers", params, options),
+    /** What there is, and how fresh it is. */
+    summary: (params?: DashboardSummaryParams, options?: CallOptions): Promise<DashboardSummary> =>
+      this.call("dashboard/summary", params, options),
+    /** Counts per calendar day in UTC. */
+    trends: (params?: DashboardTrendsParams, options?: CallOptions): Promise<DashboardTrends> =>
+      this.call("dashboard/trends", params, options),
+  };
+
   readonly jobs = {
     /** Stop a job; answers when it has stopped. */
     cancel: (params: JobsCancelParams, options?: CallOptions): Promise<Job> =>
@@ -2091,6 +2466,20 @@ export abstract class Methods {
     /** Published files, the newest first. */
     list: (params?: OutputsListParams, options?: CallOptions): Promise<OutputPage> =>
       this.call("outputs/list", params, options),
+    /** Rows of a Parquet or TFRecord output; bytes as tagged base64. */
+    rows: (params: OutputsRowsParams, options?: CallOptions): Promise<RowPage> =>
+      this.call("outputs/rows", params, options),
+    /** The columns of a Parquet or TFRecord output. */
+    schema: (params: OutputsSchemaParams, options?: CallOptions): Promise<OutputSchema> =>
+      this.call("outputs/schema", params, options),
+  };
+
+  readonly tags = {
+    /** Make a tag that no asset carries yet. */
+    create: (params: TagsCreateParams, options?: CallOptions): Promise<TagEntry> =>
+      this.call("tags/create", params, options),
+    /** Tags by name, capitals first, with the number of assets that carry them. */
+    list: (params?: TagsListParams, options?: CallOptions): Promise<TagPage> => this.call("tags/list", params, options),
   };
 
   readonly workspaces = {

@@ -108,6 +108,14 @@ test("a page talks to the real sidecar", { timeout: 60_000 }, async () => {
   await heard;
   const all = await Promise.all(Array.from({ length: 100 }, () => client.workspaces.list()));
   assert.ok(all.every((page) => page.items[0]?.name === "workspace 漢字"));
+  const asked: string[] = [];
+  client.onRequest("window/openFileDialog", ({ title, filters }) => {
+    asked.push(title, ...filters.flatMap((filter) => filter.extensions));
+    return Promise.resolve({ file_paths: [process.env["HEPHAES_LOG"] ?? ""] });
+  });
+  const chosen = await client.assets.registerDialog();
+  assert.equal(chosen.registered_assets.length, 1);
+  assert.ok(asked.includes("mcap"));
   const api = await client.discover();
   assert.ok(Array.isArray(api["methods"]));
   await client.stop();
