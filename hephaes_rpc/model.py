@@ -14,6 +14,7 @@ JobType = Literal["index", "convert", "analyze"]
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled", "interrupted"]
 Phase = Literal["queued", "index", "analyze", "plan", "decode", "write", "publish"]
 Unit = Literal["bytes", "rows", "messages", "assets"]
+DraftStatus = Literal["draft", "confirmed", "saved", "discarded"]
 MappingMode = Literal["auto", "custom", "spec", "saved-config"]
 OutputRole = Literal["dataset", "manifest", "report", "sidecar"]
 Availability = Literal["ready", "missing", "invalid"]
@@ -227,6 +228,30 @@ class ConfigSummary:
     updated_at: datetime
     last_opened_at: datetime | None
     status: ConfigStatus
+
+
+@frozen
+class DraftSummary:
+    """A draft of a spec; its revisions are never changed.
+
+    Args:
+        source_asset_id: The log it was drafted for.
+        revision_number: Of its current revision, the newest.
+        confirmed_revision_number: Of the revision that was confirmed; null unless it is confirmed or saved.
+        saved_config_id: The config it was saved as.
+        preview_ready: The current revision has a good preview.
+    """
+
+    id: str
+    source_asset_id: str | None
+    status: DraftStatus
+    revision_number: int
+    confirmed_revision_number: int | None
+    saved_config_id: str | None
+    preview_ready: bool
+    created_at: datetime
+    updated_at: datetime
+    discarded_at: datetime | None
 
 
 @frozen

@@ -98,7 +98,7 @@ class LogTrace:
     verbose: str | None
 
 
-for _noun in ("assets", "outputs", "conversionConfigs", "tags", "workspaces"):
+for _noun in ("assets", "outputs", "conversionConfigs", "drafts", "tags", "workspaces"):
     sends(f"{_noun}/didChange", Change, f"Something in the list of {_noun} has changed; ids null means reload all.")
 sends("jobs/didChange", JobChange, "The status of a job has changed.")
 sends("jobs/progress", Progress, "How far a job is: at most ten a second, always one at 100 %.")

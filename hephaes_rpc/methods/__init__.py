@@ -10,6 +10,8 @@ MODULES = (
     "tags",
     "conversion_configs",
     "conversions",
+    "authoring",
+    "drafts",
     "jobs",
     "outputs",
     "outputrows",

@@ -59,7 +59,8 @@ def _selector() -> Any:
     return field(converter=trimmed, validator=not_blank, metadata={"doc": "id or name"})
 
 
-def _new_name() -> Any:
+def new_name() -> Any:
+    """The name of a config to be made, as a param."""
     return field(
         converter=trimmed, validator=[not_blank, _no_id], metadata={"doc": "unique, whatever the case and the blanks"}
     )
@@ -108,7 +109,7 @@ class ConfigsGetParams(InWorkspace):
 class ConfigsCreateParams(InWorkspace):
     """A new config."""
 
-    name: str = _new_name()
+    name: str = new_name()
     description: str | None = field(default=None, converter=given)
     metadata: dict[str, Any] | None = field(
         default=None,

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 from attrs import evolve, field, frozen
 
+from hephaes_rpc.engine.authored import TEMPLATES
 from hephaes_rpc.engine.document import SpecDocument, load, to_dict
 from hephaes_rpc.engine.names import check_logs
 from hephaes_rpc.engine.rowtopics import row_clocks
@@ -421,15 +422,15 @@ class EngineCapabilities:
 
     spec_version: int = SPEC_VERSION
     supports_spec_documents: bool = True
-    supports_inspection: bool = False
-    supports_draft_generation: bool = False
-    supports_preview: bool = False
+    supports_inspection: bool = True
+    supports_draft_generation: bool = True
+    supports_preview: bool = True
     supports_migration: bool = True
     row_strategies: list[str] = field(factory=lambda: _kinds(RowStrategy))
-    authoring_row_strategies: list[str] = field(factory=list)
+    authoring_row_strategies: list[str] = field(factory=lambda: _kinds(RowStrategy))
     planned_row_strategies: list[str] = field(factory=list)
     feature_source_kinds: list[str] = field(factory=lambda: _kinds(FeatureSource))
-    authoring_feature_source_kinds: list[str] = field(factory=list)
+    authoring_feature_source_kinds: list[str] = field(factory=lambda: _kinds(FeatureSource))
     planned_feature_source_kinds: list[str] = field(factory=list)
     feature_dtypes: list[str] = field(factory=lambda: _choices(DType))
     sync_policies: list[str] = field(factory=lambda: _choices(SyncPolicy))
@@ -438,6 +439,7 @@ class EngineCapabilities:
     transform_kinds: list[str] = field(factory=lambda: _kinds(Transform))
     split_strategies: list[str] = field(factory=lambda: _choices(SplitStrategy))
     clocks: list[str] = field(factory=lambda: [*CLOCKS, f"{FIELD_CLOCK}<path>"])
+    templates: list[str] = field(factory=lambda: list(TEMPLATES))
     mapping_modes: list[str] = field(factory=lambda: ["auto", "custom", "spec", "saved-config"])
     resample_strategies: list[str] = field(factory=lambda: _choices(ResampleMethod))
     output_formats: list[str] = field(factory=lambda: _kinds(Output, "format"))
@@ -470,8 +472,8 @@ class Persistence:
     mode: str = "sqlite-json"
     supports_saved_configs: bool = True
     supports_saved_config_revisions: bool = True
-    supports_draft_revisions: bool = False
-    supports_preview_snapshots: bool = False
+    supports_draft_revisions: bool = True
+    supports_preview_snapshots: bool = True
     supports_migration_on_load: bool = True
     supports_execute_from_saved_config: bool = True
     spec_document_version: int = SPEC_VERSION

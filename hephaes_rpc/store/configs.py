@@ -206,7 +206,7 @@ class Configs:
             kind: Where the document comes from; ``summary`` says it in words.
         """
         with self._db.write(NOUN, durable=True) as session:
-            return self._detail(session, _insert(session, name, description, document, kind, summary), 1)
+            return self._detail(session, insert_config(session, name, description, document, kind, summary), 1)
 
     def duplicate(self, selector: str, change: ConfigChange) -> ConfigDetail:
         """A new config with the document of another; without a name it is called a copy of the other.
@@ -228,7 +228,7 @@ class Configs:
             name = change.name or _free_name(session, f"Copy of {source.name}")
             description = source.description if change.description is None else change.description
             summary = f"copied from {source.name}, revision {source.revision_number}"
-            return self._detail(session, _insert(session, name, description, document, "duplicate", summary), 1)
+            return self._detail(session, insert_config(session, name, description, document, "duplicate", summary), 1)
 
     def update(
         self, selector: str, change: ConfigChange, revision_limit: int = DEFAULT_LIMIT
@@ -477,7 +477,7 @@ def _free_name(session: Session, name: str) -> str:
     return candidate
 
 
-def _insert(
+def insert_config(
     session: Session,
     name: str,
     description: str | None,

@@ -10,6 +10,7 @@ from hephaes_rpc.store.configs import Configs
 from hephaes_rpc.store.conversions import Conversions
 from hephaes_rpc.store.dashboard import Dashboard
 from hephaes_rpc.store.db import Database, os_error, scripts
+from hephaes_rpc.store.drafts import Drafts
 from hephaes_rpc.store.jobs import Jobs
 from hephaes_rpc.store.legacy import import_once
 from hephaes_rpc.store.outputs import Outputs
@@ -65,6 +66,7 @@ class OpenWorkspace:
         self.outputs = Outputs(self.db, places)
         self.tags = Tags(self.db)
         self.configs = Configs(self.db)
+        self.drafts = Drafts(self.db)
         self.uploads = Uploads(self.db)
         self.dashboard = Dashboard(self.db)
         self._take_over(places)
