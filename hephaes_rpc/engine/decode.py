@@ -23,10 +23,12 @@ from hephaes_rpc.engine.jsonmsg import JsonDefinition, json_row
 from hephaes_rpc.engine.msgdef import STRINGS, TIMES, Definition, FieldType
 from hephaes_rpc.engine.picking import REASONS, Pick
 from hephaes_rpc.engine.rowdecoder import RowDecoder
+from hephaes_rpc.engine.xcdr2 import Xcdr2Feed
 from hephaes_rpc.errors import LogError
 
 Wire: TypeAlias = Literal["cdr", "ros1", "json", "protobuf"]
 STATUS_NAMES = (*native.STATUS_NAMES, *REASONS.values())
+_PARAMETERS, _MISFIT = (STATUS_NAMES.index(REASONS[reason]) for reason in ("parameters", "value"))
 MAX_FIXED = 2**31 - 1
 PRESENT = "present"
 
@@ -288,6 +290,7 @@ class StreamDecoder:
             self._decoder = RowDecoder(node.type, row, len(native.STATUS_NAMES))
         else:
             self._decoder = _NativeDecoder(definition.root, compiler, items, node)
+        self._xcdr2 = Xcdr2Feed(definition, _PARAMETERS, _MISFIT) if wire == "cdr" else None
 
     def feed(self, data: bytes | memoryview, offset: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Decode the payloads of ``length`` bytes at each ``offset`` of ``data``.
@@ -295,6 +298,10 @@ class StreamDecoder:
         Returns:
             uint8[n]: 0, or why the payload is malformed (a position in STATUS_NAMES); such a payload leaves no value.
         """
+        if self._xcdr2 is not None and self._xcdr2.concerns(data, offset, length):
+            told, offset, length, status = self._xcdr2.told(data, offset, length)
+            status[status == 0] = self._decoder.feed(told, offset, length)
+            return status
         return self._decoder.feed(data, offset, length)
 
     @property

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from typing import Literal
 
-Reason = Literal["json", "value", "key", "protobuf"]
+Reason = Literal["json", "value", "key", "protobuf", "parameters"]
 REASONS: dict[Reason, str] = {
     "json": "it is no JSON",
     "value": "a value does not have its declared type",
     "key": "it has a key that no sampled message has",
     "protobuf": "it is no Protobuf message of its type",
+    "parameters": "optional and mutable members are not read of CDR before XCDR2",
 }
 
 

@@ -132,7 +132,7 @@ class TestStatus:
         assert one("uint8[] a", 1, b"\xff\xff\xff\xff") == STATUS_NAMES[TRUNCATED]
         assert one("string a", 2, b"\0\1\0\0\xff\xff\xff\x7fabc\0") == STATUS_NAMES[TRUNCATED]
 
-    @pytest.mark.parametrize("head", [b"\0\2", b"\0\6", b"\0\7", b"\0\x0b", b"\1\0", b"\0\3"])
+    @pytest.mark.parametrize("head", [b"\0\2", b"\0\5", b"\0\x09", b"\0\x0b", b"\1\0", b"\0\3"])
     def test_encapsulations_other_than_plain_cdr(self, head: bytes) -> None:
         assert one("uint8 a", 2, head + b"\0\0\1") == STATUS_NAMES[ENCAPSULATION]
 

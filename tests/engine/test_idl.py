@@ -57,7 +57,8 @@ float64 y
 
 
 def test_idl_and_msg_give_the_same_definition():
-    assert parse_idl("pkg/msg/Thing", IDL) == parse_definition("pkg/msg/Thing", MSG, 2)
+    idl, msg = parse_idl("pkg/msg/Thing", IDL), parse_definition("pkg/msg/Thing", MSG, 2)
+    assert (idl.root, idl.types, idl.ros) == (msg.root, msg.types, msg.ros)
 
 
 def test_sections_with_headings():
