@@ -28,6 +28,8 @@ COMMANDS = {
     "convert": Command("convert", "convert logs to Parquet or TFRecord"),
     "plan": Command("plan", "show what a conversion would write, without writing it"),
     "inspect": Command("inspect", "show what a log holds"),
+    "draft": Command("draft", "write a conversion spec for a log"),
+    "preview": Command("preview", "show rows of a conversion, without making it"),
     "cat": Command("cat", "print decoded messages as JSON lines"),
     "salvage": Command("salvage", "write what can be read of a log to a new MCAP file"),
     "call": Command("call", "start a sidecar, make one call, print the result"),
