@@ -33,6 +33,7 @@ Row: TypeAlias = dict[str, Any]
 
 PAGE_BYTES = 1 << 20
 MAX_ROW_BYTES = 32 << 20
+MAX_RECORD_BYTES = 1 << 28
 BATCH_ROWS = 16
 SAMPLED_RECORDS = 100
 MAX_METADATA_BYTES = 1 << 20
@@ -441,8 +442,8 @@ def _records(path: str, place: Place) -> Iterator[tuple[bytes, Place]]:
             (length, crc) = _FRAME.unpack(head)
             if masked_crc32c(head[:8]) != crc:
                 raise ValueError(f"record {row} has a wrong length checksum")
-            if not packed and length > room - offset:
-                raise ValueError(f"record {row} reaches beyond the end of the file")
+            if length > (MAX_RECORD_BYTES if packed else room - offset):
+                raise ValueError(f"record {row} has a length that cannot be")
             payload, check = file.read(length), file.read(_CRC_BYTES)
             if len(payload) < length or len(check) < _CRC_BYTES:
                 raise ValueError(f"record {row} is cut off")
