@@ -64,7 +64,8 @@ class Messages:
 def read_with_rosbags(log: Path) -> dict[tuple[str, str], Messages]:
     """All messages of a log by topic and type."""
     found: dict[tuple[str, str], tuple[list[int], list[Any]]] = {}
-    store = get_typestore(Stores.ROS2_HUMBLE if log.suffix != ".bag" else Stores.ROS1_NOETIC)
+    is_bag = log.suffix == ".bag" and log.is_file()
+    store = get_typestore(Stores.ROS1_NOETIC if is_bag else Stores.ROS2_HUMBLE)
     with AnyReader([log], default_typestore=store) as reader:
         for connection in reader.connections:
             found.setdefault((connection.topic, connection.msgtype), ([], []))
@@ -256,8 +257,11 @@ def _check(
             problems += check_parquet(dataset, wanted, layout)
         elif tf is not None:
             problems += check_tfrecord(dataset, wanted, layout, tf, schema_beside(folder, layout, dataset))
-    if seen != messages.keys():
-        problems.append(f"topics without a dataset: {sorted(messages.keys() - seen)}")
+    missing = {source for source, found in messages.items() if found.values} - seen
+    if missing or not seen <= messages.keys():
+        problems.append(
+            f"topics without a dataset: {sorted(missing)}, datasets of none: {sorted(seen - messages.keys())}"
+        )
     return problems
 
 

@@ -226,6 +226,8 @@ def test_a_topic_with_two_types_is_two_streams(tmp_path):
         assert [s.type_name for s in log.summary.streams] == ["std_msgs/msg/Int16", "std_msgs/msg/Int8"]
         assert [s.undecodable for s in log.summary.streams] == [None, None]
         assert len(list(read(log))) == 2
+        assert log.summary.warnings == ["topic '/number' has messages of 2 types; they are kept apart"]
+        assert log.summary.outcome == "whole"
 
 
 def test_definitions_that_differ_in_comments_only_are_one_stream(tmp_path):
@@ -246,6 +248,7 @@ def test_definitions_that_differ_in_comments_only_are_one_stream(tmp_path):
         writer.finish()
     with open_log(path) as log:
         assert [len(s.connections) for s in log.summary.streams] == [2, 1, 1]
+        assert log.summary.warnings == ["topic '/n' has messages of 3 definitions of a/msg/B; they are kept apart"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from attrs import evolve
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.index import MessageIndex
 from hephaes_rpc.engine.logs.inflate import inflate
-from hephaes_rpc.engine.logs.sweep import Chunk, Sweep
+from hephaes_rpc.engine.logs.sweep import MAX_WARNINGS, Chunk, Sweep
 from hephaes_rpc.engine.logs.types import (
     ChunkTable,
     CompressionUse,
@@ -159,6 +159,7 @@ class IndexedReader(LogReader):
         self.chunks = self._chunk_table()
         filled = self.chunks.start_ns <= self.chunks.end_ns
         some = bool(filled.any())
+        streams = self._streams()
         self.summary = LogSummary(
             path=self._file.path,
             size_bytes=self._file.stored_bytes,
@@ -166,14 +167,14 @@ class IndexedReader(LogReader):
             ros_version="ROS1" if self.storage_format == "bag" or self.profile == "ros1" else "ROS2",
             profile=self.profile,
             library=self.library,
-            streams=self._streams(),
+            streams=streams,
             start_ns=int(self.chunks.start_ns[filled].min()) if some else None,
             end_ns=int(self.chunks.end_ns[filled].max()) if some else None,
             message_count=len(self._index.time),
             compression=self._compression(),
             outcome="part" if self._found.lossy else "whole",
             gaps=list(self._found.gaps),
-            warnings=list(self._found.warnings),
+            warnings=[*self._found.warnings, *kept_apart(streams)],
             lost_ranges=list(self._found.lost),
             files=(self._file.path,),
         )
@@ -235,6 +236,19 @@ def grouped(connections: Iterable[tuple[Connection, Literal[1, 2], str | None]])
         groups.setdefault(key, []).append(c)
         facts.setdefault(key, (ros, unsupported))
     return tuple(Stream(key[0], key[1], tuple(groups[key]), *facts[key]) for key in sorted(groups))
+
+
+def kept_apart(streams: Sequence[Stream]) -> list[str]:
+    """Which topics are more than one stream."""
+    kinds: dict[str, list[str]] = {}
+    for stream in streams:
+        kinds.setdefault(stream.topic, []).append(stream.type_name)
+    return [
+        f"topic {topic!r} has messages of {len(names)} "
+        f"{'types' if len(set(names)) > 1 else f'definitions of {names[0]}'}; they are kept apart"
+        for topic, names in kinds.items()
+        if len(names) > 1
+    ][:MAX_WARNINGS]
 
 
 def sample(log: LogReader, stream: Stream) -> list[bytes]:

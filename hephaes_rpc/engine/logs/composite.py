@@ -11,7 +11,7 @@ import numpy as np
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
-from hephaes_rpc.engine.logs.base import LogReader, Payload, Progress, base_name, grouped, sample
+from hephaes_rpc.engine.logs.base import LogReader, Payload, Progress, base_name, grouped, kept_apart, sample
 from hephaes_rpc.engine.logs.recording import Recording
 from hephaes_rpc.engine.logs.types import (
     ChunkTable,
@@ -154,8 +154,10 @@ class CompositeReader(LogReader):
         warnings += gaps
         for summary in summaries:
             name = base_name(summary.path)
-            warnings += [f"{name}: {text}" for text in summary.warnings]
+            told = set(kept_apart(summary.streams))
+            warnings += [f"{name}: {text}" for text in summary.warnings if text not in told]
             gaps += [f"{name}: {text}" for text in summary.gaps]
+        warnings += kept_apart(streams)
         if len({summary.storage_format for summary in summaries}) > 1:
             warnings.append("the files of the recording have different formats")
         starts = [s.start_ns for s in summaries if s.start_ns is not None]

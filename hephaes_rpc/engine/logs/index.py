@@ -17,21 +17,31 @@ from hephaes_native.records import Entries
 from hephaes_rpc.engine.logs.types import Int32s, Int64s, TimeIndex
 
 PIECE_MESSAGES = 1 << 18
+INT32 = (np.iinfo(np.int32).min, np.iinfo(np.int32).max)
 NO_TIMES = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
 
 
 @frozen(eq=False)
 class ChunkEntries:
-    """The messages of one chunk: connection, log time (ns), offset of the record in the chunk's data; each int64[n]."""
+    """The messages of one chunk.
 
-    connection: Int64s
+    Args:
+        connection: uint32[n].
+        time: int64[n], log time, ns.
+        offset: int32[n], of the record in the chunk's data, bytes; one that no chunk can have is the nearest int32.
+    """
+
+    connection: NDArray[np.uint32]
     time: Int64s
-    offset: Int64s
+    offset: Int32s
 
     @classmethod
     def of(cls, entries: Entries) -> Self:
-        """Native entries, without copying."""
-        return cls(*(np.frombuffer(a, np.int64) for a in (entries.connection, entries.log_time, entries.offset)))
+        """Native entries."""
+        connection, time, offset = (
+            np.frombuffer(a, np.int64) for a in (entries.connection, entries.log_time, entries.offset)
+        )
+        return cls(connection.astype(np.uint32), time, offset.clip(*INT32).astype(np.int32))
 
     @classmethod
     def join(cls, pieces: Sequence[Self]) -> Self:
@@ -46,7 +56,7 @@ class ChunkEntries:
     @classmethod
     def empty(cls) -> Self:
         """No messages."""
-        return cls(*(np.empty(0, np.int64) for _ in range(3)))
+        return cls(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.int32))
 
     def in_runs(self) -> Self:
         """The same messages, grouped by connection, in file order inside a connection."""
@@ -70,14 +80,14 @@ class MessageIndex:
         time: int64[n], log time, ns.
         offset: int32[n], of the record in its chunk's data, bytes.
         run_start: int64[r + 1], first message of each run.
-        run_connection, run_chunk: int64[r] and int32[r]; chunks ascend.
+        run_connection, run_chunk: uint32[r] and int32[r]; chunks ascend.
         chunk_run: int64[chunks + 1], first run of each chunk.
     """
 
     time: Int64s
     offset: Int32s
     run_start: Int64s
-    run_connection: Int64s
+    run_connection: NDArray[np.uint32]
     run_chunk: Int32s
     chunk_run: Int64s
 
@@ -98,7 +108,7 @@ class MessageIndex:
         run_start = np.flatnonzero(begins)
         chunk_run = np.searchsorted(run_start, chunk_start)
         run_chunk = np.repeat(np.arange(len(chunks), dtype=np.int32), np.diff(chunk_run))
-        connection = np.concatenate(run_connection or [np.empty(0, np.int64)])
+        connection = np.concatenate(run_connection or [np.empty(0, np.uint32)])
         return cls(time, offset, run_start, connection, run_chunk, chunk_run)
 
     def entries(self) -> Iterator[ChunkEntries]:
@@ -108,7 +118,7 @@ class MessageIndex:
         for first, stop, run, end in zip(edges[:-1], edges[1:], runs[:-1], runs[1:], strict=True):
             lengths = np.diff(self.run_start[run : end + 1])
             connection = np.repeat(self.run_connection[run:end], lengths)
-            yield ChunkEntries(connection, self.time[first:stop], self.offset[first:stop].astype(np.int64))
+            yield ChunkEntries(connection, self.time[first:stop], self.offset[first:stop])
 
     def counts(self) -> dict[int, int]:
         """Messages of each connection that has any."""
@@ -198,7 +208,7 @@ class MessageIndex:
         return self.run_start[runs + 1] - self.run_start[runs]
 
     @staticmethod
-    def _slots(connection: Int64s, slots: Int32s) -> Int64s:
+    def _slots(connection: NDArray[np.uint32], slots: Int32s) -> Int64s:
         """The slot of each connection, -1 for none."""
         if not len(slots):
             return np.full(len(connection), -1)
