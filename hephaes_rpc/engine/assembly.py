@@ -55,8 +55,9 @@ class Source:
     """One stream: its times on its clock, its decoder, the decoded messages that rows still wait for.
 
     ``times`` are sorted and number the selected messages; ``used`` (bool per message in file order) is set by the
-    plan; ``digest``, where it is set, is fed with them.  Arrivals are counted over the used messages; ``_arrival``
-    gives them by message (None: message k arrives k-th) and ``_least`` the least arrival from each message on.
+    plan; ``digest``, where it is set, is fed with them.  Arrivals are counted over the used messages.  Where a log is
+    in order they follow ``_used_places`` (None: all are used); otherwise ``_arrival`` gives them by message and
+    ``_least`` the least arrival from each message on.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Source:
         self.counts = StreamCounts(messages=len(times), out_of_order=disorder, collisions=equal)
         self.used = np.zeros(len(time), np.bool_)
         self.digest: StreamDigest | None = None
+        self._used_places: Int64s | None = None
         self._arrival: Int64s | None = None
         self._least: Int64s | None = None
         self._pieces: deque[tuple[int, pa.StructArray]] = deque()
@@ -100,8 +102,7 @@ class Source:
         places = np.flatnonzero(self.used)
         by_rank = rank[self.chunk[places]]
         if np.all(by_rank[1:] >= by_rank[:-1]) and self._order is None:
-            if len(places) < len(self.used):
-                self._arrival = self._least = np.cumsum(self.used) - self.used
+            self._used_places = places if len(places) < len(self.used) else None
             return
         arrival = np.full(len(self.used), NEVER, np.int64)
         arrival[places[np.argsort(by_rank, kind="stable")]] = np.arange(len(places))
@@ -111,7 +112,7 @@ class Source:
     def feed(self, data: bytes | memoryview, walk: Walk, slot: int, chunk: int) -> int:
         """Decode the used messages of a chunk; returns the growth in bytes held."""
         time, offset, length = walk.slot(slot)
-        first = int(np.searchsorted(self.chunk, chunk))
+        first = int(np.searchsorted(self.chunk, np.int32(chunk)))
         wanted = self.used[first : first + len(time)]
         if not wanted.all():
             time, offset, length = time[wanted], offset[wanted], length[wanted]
@@ -146,7 +147,7 @@ class Source:
         Args:
             upper: Only what blending reads of the later message.
         """
-        arrivals = messages if self._arrival is None else self._arrival[messages]
+        arrivals = self._arrivals(messages)
         start, stop = int(arrivals.min()), int(arrivals.max()) + 1
         parts = [
             piece[max(0, start - at) : stop - at] for at, piece in self._pieces if at < stop and at + len(piece) > start
@@ -158,10 +159,18 @@ class Source:
             return values
         return values.take(pa.array(arrivals - start))
 
+    def _arrivals(self, messages: Int64s) -> Int64s:
+        """When used messages, counted in time order, arrive."""
+        if self._used_places is not None:
+            return np.searchsorted(self._used_places, messages)
+        return messages if self._arrival is None else self._arrival[messages]
+
     def drop_before(self, message: int) -> None:
         """Forget what arrived before every message from ``message`` on (in time order)."""
         least = message
-        if self._least is not None:
+        if self._used_places is not None:
+            least = int(np.searchsorted(self._used_places, message))
+        elif self._least is not None:
             least = int(self._least[message]) if message < len(self._least) else NEVER
         while self._pieces and self._pieces[0][0] + len(self._pieces[0][1]) <= least:
             self._pieces.popleft()

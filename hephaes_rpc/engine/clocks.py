@@ -173,7 +173,7 @@ class _Reader:
     def read(self, data: bytes | memoryview, walk: Walk, slot: int, chunk: int) -> None:
         """Take the times of the selected messages of a chunk."""
         log_time, offset, length = walk.slot(slot)
-        first = int(np.searchsorted(self.chunk, chunk))
+        first = int(np.searchsorted(self.chunk, np.int32(chunk)))
         inside = np.flatnonzero(self.wanted.selected[first : first + len(log_time)])
         places = first + inside
         if not self.path:

@@ -14,6 +14,7 @@ from hephaes_rpc.engine.featured import FeaturedConversion
 from hephaes_rpc.engine.intake import UnreadableError
 from hephaes_rpc.engine.logs import LogReader, open_log
 from hephaes_rpc.engine.mapped import MappedConversion
+from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.outline import Outline
 from hephaes_rpc.engine.rules import check_spec
 from hephaes_rpc.engine.task import Context, ConvertResult, ConvertTask, OutputFile, Phase, Unit
@@ -46,6 +47,7 @@ def _attempt(task: ConvertTask, context: Context, action: Callable[[MappedConver
 
     with open_log(task.log_path, indexed) as log:
         indexed(log.summary.size_bytes, log.summary.size_bytes)
+        give_back()
         try:
             return action(conversion(log))
         except UnreadableError:

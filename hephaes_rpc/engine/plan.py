@@ -23,6 +23,7 @@ from hephaes_rpc.errors import SpecError
 Int64s = NDArray[np.int64]
 UInt64s = NDArray[np.uint64]
 Numbers: TypeAlias = NDArray[np.signedinteger[Any]]
+PIECE_SAMPLES = 1 << 18
 MAX_GRID_ROWS = 100_000_000
 TOPIC_SLUG_CHARS = 100
 
@@ -297,7 +298,7 @@ class Between:
     """Grid rows inside a stream's range take the sample at their time, or blend the two around it.
 
     Args:
-        sample: int64[m], message of each distinct time (the last of equal ones).
+        sample: int64[m], the messages that rows take, each the last of its time.
         time: int64[m], ns.
         first_row: int64[m + 1], least grid row at or after each sample; the last entry is one beyond the last row used.
     """
@@ -310,7 +311,21 @@ class Between:
     @classmethod
     def of(cls, times: Int64s, grid: Grid) -> "Between":
         """Picks of a stream with these times (int64, sorted, ns)."""
-        sample = last_of_equal(times)
+        found = [np.empty(0, np.int64)]
+        first = 0
+        while first < len(times):  # in pieces, each with the neighbours of its samples
+            last = min(len(times), first + PIECE_SAMPLES) - 1
+            stop = int(np.searchsorted(times, times[last], side="right"))
+            ahead = stop if stop == len(times) else int(np.searchsorted(times, times[stop], side="right"))
+            behind = max(0, first - 1)
+            sample = last_of_equal(times[behind:ahead]) + behind
+            found.append(sample[cls._at(times, sample, grid)._used()[0]])
+            first = stop
+        return cls._at(times, np.unique(np.concatenate(found)), grid)
+
+    @classmethod
+    def _at(cls, times: Int64s, sample: Int64s, grid: Grid) -> "Between":
+        """Picks among these samples."""
         time = times[sample]
         rows, rest = np.divmod(distance(time, grid.start_ns), np.uint64(grid.step_ns))
         rows = np.where(time > grid.start_ns, rows + (rest > 0), np.uint64(0))
@@ -321,6 +336,11 @@ class Between:
 
     def uses(self) -> tuple[Int64s, Int64s]:
         """See Picks."""
+        used, first = self._used()
+        return self.sample[used], first
+
+    def _used(self) -> tuple[Int64s, Int64s]:
+        """Which samples a row takes, and the first row that does."""
         start, stop = self.first_row[:-1], self.first_row[1:]
         on_sample = self.grid.at(start) == self.time
         first = np.where(stop > start, start, np.iinfo(np.int64).max)
@@ -328,7 +348,7 @@ class Between:
         as_upper = np.where(stop > blended, blended, np.iinfo(np.int64).max)[:-1]
         first[1:] = np.minimum(first[1:], as_upper)
         used = np.flatnonzero(first != np.iinfo(np.int64).max)
-        return self.sample[used], first[used]
+        return used, first[used]
 
     def window(self, first: int, last: int) -> Window:
         """See Picks."""

@@ -80,7 +80,7 @@ class _Taken:
             return
         if self._wanted is None:
             self._wanted = self._spread(float(length.mean()))
-        first = int(np.searchsorted(self._chunk, i))
+        first = int(np.searchsorted(self._chunk, np.int32(i)))
         wanted = self._wanted
         inside = wanted[(wanted >= first) & (wanted < first + len(offset))] - first
         if len(inside):

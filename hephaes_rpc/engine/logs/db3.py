@@ -22,7 +22,7 @@ from attrs import frozen
 from hephaes_rpc.engine.logs.base import OTHER_ENCODINGS, IndexedReader, Payload, Progress, message_type
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
-from hephaes_rpc.engine.logs.index import ChunkEntries, MessageIndex
+from hephaes_rpc.engine.logs.index import INT32, ChunkEntries, MessageIndex
 from hephaes_rpc.engine.logs.sweep import Chunk
 from hephaes_rpc.engine.logs.types import IDL_ENCODINGS, Connection, Int32s, Int64s, Walk
 from hephaes_rpc.errors import HephaesError, LogError
@@ -372,7 +372,8 @@ class Db3Reader(IndexedReader):
         self._rows = [rows.part(slice(a, b)) for a, b in itertools.pairwise([*edges.tolist(), len(begin)])]
         for part in self._rows:
             size = int(part.length.sum())
-            entries = ChunkEntries(part.connection, part.time, part.begin + np.arange(len(part.id))).in_runs()
+            offset = (part.begin - part.begin[0] + np.arange(len(part.id))).clip(*INT32).astype(np.int32)
+            entries = ChunkEntries(part.connection.astype(np.uint32), part.time, offset).in_runs()
             chunk = Chunk(int(part.id[0]), 0, size, size, "none", chunked=False)
             self._found.add_chunk(chunk, entries)
         self._index = MessageIndex.build([entries for entries in self._found.entries if entries is not None])
