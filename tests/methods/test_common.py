@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -20,3 +22,12 @@ def test_params_of_a_client_without_a_token(raw: Any) -> None:
 def test_params_by_position_are_refused(raw: Any) -> None:
     with pytest.raises(ParamsError, match="position"):
         read_params(REGISTRY.methods["jobs/list"], raw)
+
+
+def test_the_method_table_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; from hephaes_rpc.methods import register_all; register_all();"
+        " sys.exit(', '.join({'numpy', 'pyarrow', 'PIL', 'rosbags', 'mcap'} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
