@@ -72,7 +72,8 @@ def test_a_conversion_publishes_each_log_and_outputs_are_in_the_store_before_the
         assert {o.file_name for o in outputs if o.role == "dataset"} == {"episode_0001.parquet", "episode_0002.parquet"}
         assert {o.asset_ids[0] for o in outputs if "0002" in o.file_name} == {assets[1].id}
         assert {o.file_name for o in outputs} == set(bench.files())
-        await bench.until(lambda: bool(bench.told("outputs/didChange")))
+        told = bench.told
+        await bench.until(lambda: sum(len(each["ids"]) for each in told("outputs/didChange")) >= len(outputs))
         ids = [each for params in bench.told("outputs/didChange") for each in params["ids"]]
         assert sorted(ids) == sorted(o.id for o in outputs)
 
