@@ -21,6 +21,7 @@ from hephaes_rpc.engine.blend import blend, blended_part
 from hephaes_rpc.engine.decode import STATUS_NAMES, StreamDecoder
 from hephaes_rpc.engine.digests import StreamDigest
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
+from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.plan import Int64s, Picks, Table
 from hephaes_rpc.engine.spread import row_bytes, spread
 
@@ -283,6 +284,7 @@ class Assembly:
         Raises:
             LogError: A chunk is damaged or (StaleIndexError) does not hold what the index says.
         """
+        give_back()
         sizes = self._log.chunks.stored_bytes[self._order]
         total, done, held = int(sizes.sum()), 0, 0
         for rank, chunk in enumerate(self._order.tolist()):
