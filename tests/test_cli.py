@@ -187,8 +187,8 @@ def test_inspect_counts_distinct_messages(tmp_path):
     [
         (None, "invalid_path", "refused.bag"),
         (b"", "bad_input", "is empty"),
-        (b"once upon a time", "bad_input", "is not a ROS bag or MCAP file"),
-        (b"SQLite format 3\0 and so on", "unsupported", "an SQLite database"),
+        (b"once upon a time", "bad_input", "is no ROS bag, MCAP or rosbag2 SQLite file"),
+        (b"SQLite format 3\0 and so on", "bad_input", "is no readable rosbag2 database"),
     ],
 )
 def test_inspect_of_a_refused_log(tmp_path, content, kind, said):
@@ -310,7 +310,7 @@ def test_cat_goes_on_behind_a_damaged_chunk(tmp_path):
 
 
 def test_cat_of_what_cannot_be_decoded(data):
-    done = cli("cat", data / "json-lz4.mcap", code=2)
+    done = cli("cat", data / "unchunked.mcap", code=2)
     assert done.stdout == ""
     assert "no message can be decoded" in done.stderr
 
