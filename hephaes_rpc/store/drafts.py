@@ -8,15 +8,17 @@ that was made of it.  Revisions tell what they changed as JSON Patch.
 # ruff: noqa: S608  (SQL is put together from constants of this package; values are bound)
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import attrs
 from attrs import frozen
 
+from hephaes_rpc.engine.authored import Inspection, PreviewResult
 from hephaes_rpc.engine.document import VERSION, SpecDocument, to_dict
 from hephaes_rpc.engine.patches import Operation, difference
-from hephaes_rpc.errors import HephaesError
+from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.model import DraftStatus, DraftSummary
+from hephaes_rpc.serde import structure
 from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.configs import NOUN as CONFIGS
 from hephaes_rpc.store.configs import insert_config
@@ -24,6 +26,8 @@ from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.documents import Readings, stored_form
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
 from hephaes_rpc.store.values import from_json, new_id, now_us, to_json, to_time
+
+T = TypeVar("T")
 
 NOUN = "drafts"
 
@@ -104,17 +108,17 @@ class DraftRevisionDetail(DraftRevision):
 
     Args:
         spec_document_json: The document as it is stored.
-        inspection: Only where it is asked for.
+        inspection: Only where it is asked for; null, as ``preview`` is, where another version made it.
         draft_result: What was thought about the draft, without its spec and preview.
     """
 
     spec_document_json: dict[str, Any] | None
     inspection_request: dict[str, Any]
-    inspection: dict[str, Any] | None
+    inspection: Inspection | None
     draft_request: dict[str, Any]
     draft_result: dict[str, Any] | None
     preview_request: dict[str, Any] | None
-    preview: dict[str, Any] | None
+    preview: PreviewResult | None
 
 
 @frozen
@@ -400,11 +404,11 @@ class Drafts:
             **attrs.asdict(next(each for each in revisions if each.revision_number == wanted), recurse=False),
             spec_document_json=self._readings.of(found[5], found[6]).content,
             inspection_request=from_json(found[7]),
-            inspection=_value(snapshots[0]) if inspection else None,
+            inspection=_snapshot(snapshots[0], Inspection) if inspection else None,
             draft_request=from_json(found[8]),
             draft_result=_value(snapshots[1]),
             preview_request=_value(found[9]),
-            preview=_value(found[10]),
+            preview=_snapshot(found[10], PreviewResult),
         )
         return DraftDetail(**attrs.asdict(summary, recurse=False), revision=revision, revisions=revisions[::-1])
 
@@ -485,6 +489,14 @@ def _revision(row: Row, changes: list[Operation], invalid_reason: str | None) ->
 
 def _blob(session: Session, value: dict[str, Any], now: int) -> str:
     return store_blob(session, to_json(value).encode(), now)
+
+
+def _snapshot(data: bytes | None, cls: type[T]) -> T | None:
+    """What was made for a revision; None where there is nothing, or nothing of this form."""
+    try:
+        return None if data is None else structure(from_json(data), cls)
+    except ParamsError:
+        return None
 
 
 def _value(data: str | bytes | None) -> Any:
