@@ -29,6 +29,7 @@ VOLATILE: dict[str, Any] = {
     "processId": 4321,
     "next_cursor": "WyIyMDI2LTAxLTE1Il0",
     "cursor": "WyIyMDI2LTAxLTE1Il0",
+    "seconds": 0.125,
 }
 """Members whose value is replaced unless it is null."""
 SPEED: dict[str, Any] = {"rate": 25000.0, "eta_s": 0.0}
@@ -106,6 +107,7 @@ def record(folder: Path) -> dict[str, list[Call]]:
         _uploads(recorder, home)
         _tags(recorder, bag)
         _configs(recorder)
+        _authoring(recorder, bag)
         conversion = _conversions(recorder, bag, mcap)
         _outputs(recorder, conversion)
         _dashboard(recorder)
@@ -228,6 +230,29 @@ def _configs(recorder: Recorder) -> None:
     recorder.call("under another name", "conversionConfigs/import", text=text, name="Poses of lab 3")
     recorder.call("a copy", "conversionConfigs/duplicate", config_id="poses", description="to try things out")
     recorder.call("by name", "conversionConfigs/list", sort="name", limit=2)
+
+
+def _authoring(recorder: Recorder, bag: str) -> None:
+    recorder.call("a topic", "conversions/inspect", asset_id=bag, topics=["pose_data"], sample_n=1)
+    wanted = {"template": "time-series", "output_format": "parquet", "preview_rows": 1}
+    drafted = recorder.call("on a grid", "conversions/draft", asset_id=bag, sample_n=1, draft_request=wanted)
+    recorder.refused("no boxes", "conversions/draft", asset_id=bag, draft_request={"template": "detection"})
+    spec = drafted["draft"]["spec"]
+    recorder.call("from the tenth row", "conversions/preview", asset_id=bag, spec=spec, start_row=10, sample_n=2)
+    recorder.heard("a new one", "drafts/didChange", lambda p: p["reason"] == "created")
+    wanted = {"output_format": "parquet", "include_preview": False}
+    draft = recorder.call("without a template", "drafts/create", asset_id=bag, label="as it is", draft_request=wanted)
+    one = {"draft_id": draft["id"]}
+    spec = draft["revision"]["spec_document_json"]["spec"] | {"schema": {"name": "poses", "version": 2}}
+    recorder.call("another name", "drafts/update", **one, spec=spec, label="named")
+    recorder.refused("not yet", "drafts/confirm", **one)
+    recorder.call("its rows", "drafts/preview", **one, sample_n=1)
+    recorder.call("that is it", "drafts/confirm", **one)
+    recorder.call("under a name", "drafts/saveConfig", **one, name="Poses, drafted")
+    recorder.call("its first revision", "drafts/get", **one, revision_number=1)
+    recorder.call("the other one", "drafts/discard", draft_id=drafted["draft_id"])
+    recorder.refused("too late", "drafts/discard", draft_id=drafted["draft_id"])
+    recorder.call("saved ones", "drafts/list", status="saved")
 
 
 def _conversions(recorder: Recorder, bag: str, mcap: str) -> Any:

@@ -504,6 +504,37 @@ export interface DiskFullData {
   hint?: string;
 }
 
+/** A draft with one of its revisions, the current one unless another is asked for; ``revisions``: newest first. */
+export interface DraftDetail {
+  id: string;
+  source_asset_id: string | null;
+  status: "draft" | "confirmed" | "saved" | "discarded";
+  revision_number: number;
+  confirmed_revision_number: number | null;
+  saved_config_id: string | null;
+  preview_ready: boolean;
+  created_at: string;
+  updated_at: string;
+  discarded_at: string | null;
+  revision: DraftRevisionDetail;
+  revisions: DraftRevision[];
+}
+
+/** Data of an error 404: no draft with that id; other members may stand beside. */
+export interface DraftNotFoundData {
+  kind: "draft_not_found";
+  hint?: string;
+  draft_id: string;
+}
+
+/** Data of an error 409: the revision of the draft has no good preview; other members may stand beside. */
+export interface DraftNotPreviewedData {
+  kind: "draft_not_previewed";
+  hint?: string;
+  draft_id: string;
+  revision_number: number;
+}
+
 /** Where the spec comes from; told in the manifest. */
 export interface DraftOrigin {
   kind: "manual" | "inspection" | "template" | "legacy";
@@ -511,6 +542,177 @@ export interface DraftOrigin {
   provenance: { [name: string]: Json };
   assumptions: string[];
   warnings: string[];
+}
+
+/** A page of drafts. */
+export interface DraftPage {
+  items: DraftSummary[];
+  total: number;
+  next_cursor: string | null;
+  total_is_lower_bound: boolean;
+}
+
+/** What kind of dataset is wanted. */
+export interface DraftRequest {
+  /** Whose messages make the rows; None chooses. */
+  trigger_topic: string | null;
+  /** None of them is all. */
+  selected_topics: string[];
+  /** Beside the trigger; none of them is all that are selected. */
+  join_topics: string[];
+  schema_name: string;
+  schema_version: number;
+  output_format: "parquet" | "tfrecord";
+  output_compression: string;
+  /** The best ones; vectors count once. */
+  max_features_per_topic: number;
+  /** Name of a drafted feature that is to be learnt. */
+  label_feature: string | null;
+  /** Preview ``preview_rows`` rows. */
+  include_preview: boolean;
+  preview_rows: number;
+  /** What the dataset is for. */
+  template: "imitation-learning" | "time-series" | "detection" | null;
+  /** Of template ``imitation-learning``; None chooses. */
+  action_topic: string | null;
+}
+
+/** What kind of dataset is wanted. */
+export interface DraftRequestInput {
+  /** Whose messages make the rows; None chooses. */
+  trigger_topic?: string | null;
+  /** None of them is all. */
+  selected_topics?: string[];
+  /** Beside the trigger; none of them is all that are selected. */
+  join_topics?: string[];
+  schema_name?: string;
+  schema_version?: number;
+  output_format?: "parquet" | "tfrecord";
+  output_compression?: string;
+  /** The best ones; vectors count once. */
+  max_features_per_topic?: number;
+  /** Name of a drafted feature that is to be learnt. */
+  label_feature?: string | null;
+  /** Preview ``preview_rows`` rows. */
+  include_preview?: boolean;
+  preview_rows?: number;
+  /** What the dataset is for. */
+  template?: "imitation-learning" | "time-series" | "detection" | null;
+  /** Of template ``imitation-learning``; None chooses. */
+  action_topic?: string | null;
+}
+
+/** A drafted spec, what was thought about it, and its first rows. */
+export interface DraftResult {
+  request: DraftRequest;
+  /** The spec as a document has it. */
+  spec: { [name: string]: Json };
+  selected_topics: string[];
+  trigger_topic: string | null;
+  join_topics: string[];
+  warnings: string[];
+  assumptions: string[];
+  unresolved_fields: string[];
+  names: { [name: string]: string[] };
+  /** Those that can be drafted for the log. */
+  templates: ("imitation-learning" | "time-series" | "detection")[];
+  preview: PreviewResult | null;
+  /** A preview has rows. */
+  preview_ready: boolean;
+}
+
+/** One state of a draft's document. */
+export interface DraftRevision {
+  id: string;
+  draft_id: string;
+  revision_number: number;
+  label: string | null;
+  spec_document_version: number;
+  /** What makes its document of the one before, as JSON Patch. */
+  changes: (PatchAdd | PatchRemove | PatchReplace)[];
+  invalid_reason: string | null;
+  /** It has a good preview: no bad record, the writer takes the rows, and there are rows if the dataset has any. */
+  preview_ready: boolean;
+  created_at: string;
+  updated_at: string;
+}
+
+/** A revision with its document and what was made for it. */
+export interface DraftRevisionDetail {
+  id: string;
+  draft_id: string;
+  revision_number: number;
+  label: string | null;
+  spec_document_version: number;
+  changes: (PatchAdd | PatchRemove | PatchReplace)[];
+  invalid_reason: string | null;
+  preview_ready: boolean;
+  created_at: string;
+  updated_at: string;
+  /** The document as it is stored. */
+  spec_document_json: { [name: string]: Json } | null;
+  inspection_request: { [name: string]: Json };
+  /** Only where it is asked for; null, as ``preview`` is, where another version made it. */
+  inspection: Inspection | null;
+  draft_request: { [name: string]: Json };
+  /** What was thought about the draft, without its spec and preview. */
+  draft_result: { [name: string]: Json } | null;
+  preview_request: { [name: string]: Json } | null;
+  preview: PreviewResult | null;
+}
+
+/** Data of an error 404: the draft has no such revision; other members may stand beside. */
+export interface DraftRevisionNotFoundData {
+  kind: "draft_revision_not_found";
+  hint?: string;
+  draft_id: string;
+  revision_number: number;
+}
+
+/** Data of an error 409: the status of the draft does not allow it; other members may stand beside. */
+export interface DraftStateData {
+  kind: "draft_state";
+  hint?: string;
+  draft_id: string;
+  status: string;
+}
+
+/** A draft of a spec; its revisions are never changed. */
+export interface DraftSummary {
+  id: string;
+  /** The log it was drafted for. */
+  source_asset_id: string | null;
+  status: "draft" | "confirmed" | "saved" | "discarded";
+  /** Of its current revision, the newest. */
+  revision_number: number;
+  /** Of the revision that was confirmed; null unless it is confirmed or saved. */
+  confirmed_revision_number: number | null;
+  /** The config it was saved as. */
+  saved_config_id: string | null;
+  /** The current revision has a good preview. */
+  preview_ready: boolean;
+  created_at: string;
+  updated_at: string;
+  discarded_at: string | null;
+}
+
+/** A drafted spec; ``draft_revision_id`` is the revision that keeps it, ``draft_id`` its draft. */
+export interface DraftedResult {
+  asset_id: string;
+  request: InspectRequest;
+  inspection: Inspection;
+  draft: DraftResult;
+  draft_id: string | null;
+  draft_revision_id: string | null;
+  representation_policy: RepresentationPolicy;
+}
+
+/** What the writer made of the rows: ``error`` is why it refuses them; ``counts`` what it changed, by column. */
+export interface Encoding {
+  format: string;
+  size_bytes: number;
+  counts: { [name: string]: { [name: string]: number } };
+  error: string | null;
 }
 
 /** What the engine can do. */
@@ -534,6 +736,7 @@ export interface EngineCapabilities {
   transform_kinds: string[];
   split_strategies: string[];
   clocks: string[];
+  templates: string[];
   mapping_modes: string[];
   resample_strategies: string[];
   output_formats: string[];
@@ -555,7 +758,20 @@ export interface Episode {
 }
 
 /** Data of an error; `kind` tells which. */
-export type ErrorData = ParseErrorData | InvalidRequestData | MethodNotFoundData | InvalidParamsData | BugData | NotInitializedData | CancelledData | DiskFullData | PermissionData | WorkerDiedData | SourceChangedData | IoErrorData | BadInputData | UnsupportedData | QualityGateData | ScriptFailedData | InvalidSpecData | InvalidPathData | CursorMismatchData | WorkspaceNotFoundData | WorkspaceNotReadyData | NoActiveWorkspaceData | WorkspaceBusyData | WorkspaceConflictData | WorkspaceNewerData | WorkspaceCorruptData | AssetNotFoundData | AssetAlreadyRegisteredData | TagNotFoundData | TagNotAttachedData | TagAlreadyExistsData | TagAlreadyAttachedData | InvalidNameData | UploadEmptyData | UploadNotFoundData | UploadIncompleteData | OffsetMismatchData | ChecksumMismatchData | DialogUnavailableData | ConfigNotFoundData | ConfigRevisionNotFoundData | ConfigNameTakenData | ConfigInvalidData | UnknownConfigData | UnknownAssetData | AssetNotIndexedData | AssetUnavailableData | JobNotFoundData | JobAlreadyFinishedData | JobNotFinishedData | ConversionNotFoundData | OutputNotFoundData | OutputExistsData | OutputUnavailableData;
+export type ErrorData = ParseErrorData | InvalidRequestData | MethodNotFoundData | InvalidParamsData | BugData | NotInitializedData | CancelledData | DiskFullData | PermissionData | WorkerDiedData | SourceChangedData | IoErrorData | BadInputData | UnsupportedData | QualityGateData | ScriptFailedData | InvalidSpecData | InvalidPathData | CursorMismatchData | WorkspaceNotFoundData | WorkspaceNotReadyData | NoActiveWorkspaceData | WorkspaceBusyData | WorkspaceConflictData | WorkspaceNewerData | WorkspaceCorruptData | AssetNotFoundData | AssetAlreadyRegisteredData | TagNotFoundData | TagNotAttachedData | TagAlreadyExistsData | TagAlreadyAttachedData | InvalidNameData | UploadEmptyData | UploadNotFoundData | UploadIncompleteData | OffsetMismatchData | ChecksumMismatchData | DialogUnavailableData | ConfigNotFoundData | ConfigRevisionNotFoundData | ConfigNameTakenData | ConfigInvalidData | DraftNotFoundData | DraftRevisionNotFoundData | DraftStateData | DraftNotPreviewedData | UnknownConfigData | UnknownAssetData | AssetNotIndexedData | AssetUnavailableData | JobNotFoundData | JobAlreadyFinishedData | JobNotFinishedData | ConversionNotFoundData | OutputNotFoundData | OutputExistsData | OutputUnavailableData;
+
+/** What the whole conversion will come to. */
+export interface Estimate {
+  /** ``rows_exact`` unless what is in the messages decides over rows, then at most these. */
+  rows: number;
+  rows_exact: boolean;
+  /** Of the dataset files, by the size of the rows shown. */
+  size_bytes: number;
+  /** Stored bytes of the chunks to be read. */
+  read_bytes: number;
+  /** By what the rows shown took; null where there are none. */
+  seconds: number | null;
+}
 
 /** One column. */
 export interface Feature {
@@ -583,6 +799,31 @@ export interface Features {
   notifications_without_polling: boolean;
 }
 
+/** A field that can become a feature. */
+export interface FieldCandidate {
+  /** As in a path source. */
+  path: string;
+  /** As the definition has it. */
+  type: string;
+  kind: "scalar" | "sequence" | "struct" | "bytes" | "image" | "unknown";
+  examples: Json[];
+  /** Whether some sampled message gives no value here. */
+  nullable: boolean;
+  /** The best first. */
+  candidate_dtypes: string[];
+  /** -1 is any length; null for a single value. */
+  shape_hint: number[] | null;
+  variable_length: boolean;
+  image_like: boolean;
+  /** 1, less where lengths vary (0.85) or nothing was sampled (0.5). */
+  confidence: number;
+  /** Part of a std_msgs/Header. */
+  is_header: boolean;
+  warnings: string[];
+  statistics: Statistics | null;
+  image: ImageFacts | null;
+}
+
 /** What is read and what is written. */
 export interface Formats {
   logs: string[];
@@ -597,6 +838,13 @@ export interface Freshness {
   latest_job_update_at: string | null;
   latest_conversion_update_at: string | null;
   latest_output_update_at: string | null;
+}
+
+/** A long time without a message. */
+export interface Gap {
+  start_ns: number;
+  start_ns_str: string;
+  duration_s: number;
 }
 
 /** State of the sidecar; ``jobs`` is null before ``initialize``. */
@@ -634,6 +882,22 @@ export interface ImageEncode {
   kind: "image_encode";
   format: "png" | "jpeg";
   quality: number | null;
+}
+
+/** What the sampled messages say about their images. */
+export interface ImageFacts {
+  width: number | null;
+  height: number | null;
+  /** Pixel encoding, or the format of a compressed image. */
+  encoding: string;
+  /** ``png`` or ``jpeg`` where the data are such a file. */
+  file_format: string | null;
+  /** Whether size or encoding differ between messages. */
+  varies: boolean;
+  /** Whether it can be written as PNG as it is. */
+  can_encode: boolean;
+  /** Asked for by ``thumbnails``. */
+  thumbnail_png: Json;
 }
 
 /** An image in another size, pixels. */
@@ -677,6 +941,46 @@ export interface Input {
   max_messages: number | null;
   /** Per topic only the first message of each bucket of ``1 / sample_rate_hz``. */
   sample_rate_hz: number | null;
+}
+
+/** What is to be looked at. */
+export interface InspectRequest {
+  /** None of them is all. */
+  topics: string[];
+  /** Messages shown per topic. */
+  sample_n: number;
+  /** Names that the path of a candidate may have; what lies deeper is one candidate. */
+  max_depth: number;
+  /** Elements shown of a list. */
+  max_sequence_items: number;
+  /** ``fail`` ends the inspection at a message that cannot be decoded. */
+  on_failure: "skip" | "warn" | "fail";
+  /** Which of the types of a topic is meant. */
+  topic_type_hints: { [name: string]: string };
+  /** A small PNG of each image topic. */
+  thumbnails: boolean;
+}
+
+/** A log, field by field. */
+export interface InspectResult {
+  asset_id: string;
+  request: InspectRequest;
+  inspection: Inspection;
+  representation_policy: RepresentationPolicy;
+}
+
+/** A log, field by field; ``warnings`` has one for every topic without candidates. */
+export interface Inspection {
+  bag_path: string | null;
+  ros_version: string | null;
+  sample_n: number;
+  start_ns: number | null;
+  start_ns_str: string | null;
+  end_ns: number | null;
+  end_ns_str: string | null;
+  message_count: number;
+  topics: { [name: string]: TopicInspection };
+  warnings: string[];
 }
 
 /** Data of an error 400: the name of an upload is no name for a log; other members may stand beside. */
@@ -1141,6 +1445,61 @@ export interface Persistence {
   spec_document_version: number;
 }
 
+/** Which rows; of ``start_row``, ``offset_s`` and ``start_ns`` at most one. */
+export interface PreviewRequest {
+  /** How many. */
+  sample_n: number;
+  /** Number of the first row, counted before features drop any. */
+  start_row: number | null;
+  /** Seconds after the first row, from which on rows are shown. */
+  offset_s: number | null;
+  /** Row time from which on rows are shown. */
+  start_ns: number | null;
+  /** Row time from which on rows are shown. */
+  start_ns_str: string | null;
+  /** In the place of those of the spec. */
+  topic_type_hints: { [name: string]: string };
+}
+
+/** Rows and what is to be known of them. */
+export interface PreviewResult {
+  /** Name to type, as written. */
+  columns: { [name: string]: string };
+  /** Number of the first row shown. */
+  first_row: number;
+  rows: PreviewRow[];
+  /** Candidates that joins dropped in the whole log, and rows that features dropped in the window. */
+  dropped_count: number;
+  checked_records: number;
+  bad_records: number;
+  missing_feature_counts: { [name: string]: number };
+  missing_feature_rates: { [name: string]: number };
+  missing_topic_counts: { [name: string]: number };
+  missing_topic_rates: { [name: string]: number };
+  label_summary: { [name: string]: Json } | null;
+  encoding: Encoding;
+  estimate: Estimate;
+  warnings: string[];
+  /** No bad record, and the writer takes the rows. */
+  preflight_ok: boolean;
+}
+
+/** A row; values that are long are told by their beginning and size, presence is 1 for the log's own values. */
+export interface PreviewRow {
+  timestamp_ns: number;
+  timestamp_ns_str: string;
+  field_data: { [name: string]: Json };
+  presence_data: { [name: string]: number };
+}
+
+/** Rows as the conversion writes them. */
+export interface PreviewedResult {
+  asset_id: string;
+  request: PreviewRequest;
+  preview: PreviewResult;
+  representation_policy: RepresentationPolicy;
+}
+
 /** How far a job is; ``percentage`` is monotone within an attempt, ``rate`` in units per second. */
 export interface Progress {
   job_id: string;
@@ -1221,6 +1580,19 @@ export interface RowPage {
   next_cursor: string | null;
 }
 
+/** The top of a message; ``timestamp`` is its log time, ns. */
+export interface SampledMessage {
+  timestamp: number;
+  timestamp_str: string;
+  payload: Json;
+}
+
+/** A draft and the config that it was saved as. */
+export interface SavedDraft {
+  draft: DraftDetail;
+  config: ConfigDetail;
+}
+
 /** ``(x - offset) * scale``. */
 export interface Scale {
   kind: "scale";
@@ -1281,11 +1653,35 @@ export interface Split {
   group_by: string | null;
 }
 
+/** Least, middle and greatest of a duration, s. */
+export interface Spread {
+  min_s: number;
+  median_s: number;
+  max_s: number;
+}
+
 /** Values of one shape put beside each other along a new axis. */
 export interface StackSource {
   kind: "stack";
   sources: (PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource)[];
   axis: number;
+}
+
+/** Of the elements of all messages measured. */
+export interface Statistics {
+  /** Elements. */
+  count: number;
+  min: Json;
+  max: Json;
+  mean: number | null;
+  nan_count: number;
+  infinite_count: number;
+  /** Different values, counted up to 65,536 elements. */
+  distinct: number | null;
+  length_min: number | null;
+  length_max: number | null;
+  /** One number per message of a scalar, in order of ``measured_times_ns``; for a sparkline. */
+  series: Json;
 }
 
 /** TFRecord files of ``tf.train.Example``. */
@@ -1386,6 +1782,47 @@ export interface TopicDecoding {
   type_hint: string | null;
   /** None takes ``decoding.on_decode_failure``. */
   on_failure: "skip" | "warn" | "fail" | null;
+}
+
+/** One topic. */
+export interface TopicInspection {
+  topic: string;
+  /** Null for a topic that the log does not have. */
+  message_type: string | null;
+  message_count: number;
+  first_ns: number | null;
+  first_ns_str: string | null;
+  last_ns: number | null;
+  last_ns_str: string | null;
+  /** (messages - 1) / (last - first). */
+  rate_hz: number;
+  interval_s: number | null;
+  /** Standard deviation of the time between messages. */
+  jitter_s: number | null;
+  max_gap_s: number | null;
+  /** The longest times without a message, of those longer than five times the usual one. */
+  gaps: Gap[];
+  out_of_order: number;
+  /** Messages in each of 48 equal parts of the log. */
+  activity: number[];
+  /** Log time minus header stamp. */
+  header_offset: Spread | null;
+  frame_ids: string[];
+  /** Of the messages sampled, why and how many. */
+  decode_failures: { [name: string]: number };
+  /** Why no message can be decoded. */
+  undecodable: string | null;
+  /** Messages in ``sample_payloads``; ``measured_message_count`` those behind statistics. */
+  sampled_message_count: number;
+  measured_message_count: number;
+  measured_times_ns: number[];
+  measured_times_ns_str: string[];
+  sample_timestamps: number[];
+  sample_timestamps_str: string[];
+  sample_payloads: SampledMessage[];
+  top_level_summary: { [name: string]: Json };
+  field_candidates: { [name: string]: FieldCandidate };
+  warnings: string[];
 }
 
 /** One stream of an indexed log; ``rate_hz`` is (messages - 1) / span; ``undecodable`` says why, or null. */
@@ -1867,11 +2304,46 @@ export interface ConversionsCreateParams {
   workDoneToken?: string | number;
 }
 
+/** Params of `conversions/draft`. */
+export interface ConversionsDraftParams {
+  /** id of the asset; it need not be indexed */
+  asset_id: string;
+  topics?: string[];
+  sample_n?: number;
+  max_depth?: number;
+  max_sequence_items?: number;
+  on_failure?: "skip" | "warn" | "fail";
+  topic_type_hints?: { [name: string]: string };
+  thumbnails?: boolean;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  draft_request?: DraftRequestInput;
+  /** progress of the request is reported under this token by $/progress */
+  workDoneToken?: string | number;
+}
+
 /** Params of `conversions/get`. */
 export interface ConversionsGetParams {
   conversion_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+}
+
+/** Params of `conversions/inspect`. */
+export interface ConversionsInspectParams {
+  /** id of the asset; it need not be indexed */
+  asset_id: string;
+  topics?: string[];
+  sample_n?: number;
+  max_depth?: number;
+  max_sequence_items?: number;
+  on_failure?: "skip" | "warn" | "fail";
+  topic_type_hints?: { [name: string]: string };
+  thumbnails?: boolean;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** progress of the request is reported under this token by $/progress */
+  workDoneToken?: string | number;
 }
 
 /** Params of `conversions/list`. */
@@ -1884,6 +2356,24 @@ export interface ConversionsListParams {
   sort?: "created_at" | "-created_at" | null;
   image_payload_contract?: string | null;
   legacy_compatible?: boolean | null;
+}
+
+/** Params of `conversions/preview`. */
+export interface ConversionsPreviewParams {
+  /** id of the asset; it need not be indexed */
+  asset_id: string;
+  /** a spec or a spec document with row_strategy and features */
+  spec: { [name: string]: Json };
+  sample_n?: number;
+  start_row?: number | null;
+  offset_s?: number | null;
+  start_ns?: number | null;
+  start_ns_str?: string | null;
+  topic_type_hints?: { [name: string]: string };
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** progress of the request is reported under this token by $/progress */
+  workDoneToken?: string | number;
 }
 
 /** Params of `dashboard/blockers`. */
@@ -1904,6 +2394,105 @@ export interface DashboardTrendsParams {
   workspace_id?: string | null;
   /** today included */
   days?: number;
+}
+
+/** Params of `drafts/confirm`. */
+export interface DraftsConfirmParams {
+  draft_id: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** the current one by default */
+  revision_number?: number | null;
+}
+
+/** Params of `drafts/create`. */
+export interface DraftsCreateParams {
+  /** id of the asset; it need not be indexed */
+  asset_id: string;
+  topics?: string[];
+  sample_n?: number;
+  max_depth?: number;
+  max_sequence_items?: number;
+  on_failure?: "skip" | "warn" | "fail";
+  topic_type_hints?: { [name: string]: string };
+  thumbnails?: boolean;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  draft_request?: DraftRequestInput;
+  /** of the first revision */
+  label?: string | null;
+  /** progress of the request is reported under this token by $/progress */
+  workDoneToken?: string | number;
+}
+
+/** Params of `drafts/discard`. */
+export interface DraftsDiscardParams {
+  draft_id: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+}
+
+/** Params of `drafts/get`. */
+export interface DraftsGetParams {
+  draft_id: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** the current one by default */
+  revision_number?: number | null;
+  /** what was inspected is long */
+  include_inspection?: boolean;
+}
+
+/** Params of `drafts/list`. */
+export interface DraftsListParams {
+  limit?: number;
+  /** next_cursor of the page before */
+  cursor?: string | null;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  sort?: "updated_at" | "-updated_at" | "created_at" | "-created_at" | null;
+  status?: "draft" | "confirmed" | "saved" | "discarded" | null;
+  asset_id?: string | null;
+  saved_config_id?: string | null;
+}
+
+/** Params of `drafts/preview`. */
+export interface DraftsPreviewParams {
+  draft_id: string;
+  sample_n?: number;
+  start_row?: number | null;
+  offset_s?: number | null;
+  start_ns?: number | null;
+  start_ns_str?: string | null;
+  topic_type_hints?: { [name: string]: string };
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** the current one by default */
+  revision_number?: number | null;
+  /** the draft's own log by default */
+  asset_id?: string | null;
+  /** progress of the request is reported under this token by $/progress */
+  workDoneToken?: string | number;
+}
+
+/** Params of `drafts/saveConfig`. */
+export interface DraftsSaveConfigParams {
+  draft_id: string;
+  /** unique, whatever the case and the blanks */
+  name: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  description?: string | null;
+}
+
+/** Params of `drafts/update`. */
+export interface DraftsUpdateParams {
+  draft_id: string;
+  /** a spec, or a spec document with metadata */
+  spec: { [name: string]: Json };
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  label?: string | null;
 }
 
 /** Params of `jobs/cancel`. */
@@ -1927,7 +2516,7 @@ export interface JobsListParams {
   cursor?: string | null;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
-  sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | null;
+  sort?: "updated_at" | "-updated_at" | "created_at" | "-created_at" | null;
   type?: "index" | "convert" | "analyze" | null;
   status?: "queued" | "running" | "cancelling" | "succeeded" | "failed" | "cancelled" | "interrupted" | null;
   asset_id?: string | null;
@@ -2070,6 +2659,13 @@ export interface ConversionConfigsDidChangeParams {
   reason: "created" | "updated" | "deleted" | "refreshed";
 }
 
+/** Params of `drafts/didChange`. */
+export interface DraftsDidChangeParams {
+  workspace_id: string | null;
+  ids: string[] | null;
+  reason: "created" | "updated" | "deleted" | "refreshed";
+}
+
 /** Params of `jobs/didChange`. */
 export interface JobsDidChangeParams {
   job: Job;
@@ -2181,16 +2777,38 @@ export interface Requests {
   "conversions/capabilities": { params: ConversionsCapabilitiesParams | undefined; result: AuthoringCapabilities };
   /** Queue a conversion; answers at once, `jobs/didChange` tells how it ends. */
   "conversions/create": { params: ConversionsCreateParams; result: ConversionDetail };
+  /** A spec for a log that converts as it is; kept as revision 1 of a new draft. */
+  "conversions/draft": { params: ConversionsDraftParams; result: DraftedResult };
   /** A conversion with its job and the files it has published. */
   "conversions/get": { params: ConversionsGetParams; result: ConversionDetail };
+  /** What a log holds: candidates for features from the definitions, facts from a few messages of each topic. */
+  "conversions/inspect": { params: ConversionsInspectParams; result: InspectResult };
   /** Conversions, the newest first. */
   "conversions/list": { params: ConversionsListParams | undefined; result: ConversionPage };
+  /** Rows of the dataset that a spec makes of a log, and what it will come to; nothing is stored. */
+  "conversions/preview": { params: ConversionsPreviewParams; result: PreviewedResult };
   /** What waits for somebody to do something about it. */
   "dashboard/blockers": { params: DashboardBlockersParams | undefined; result: DashboardBlockers };
   /** What there is, and how fresh it is. */
   "dashboard/summary": { params: DashboardSummaryParams | undefined; result: DashboardSummary };
   /** Counts per calendar day in UTC. */
   "dashboard/trends": { params: DashboardTrendsParams | undefined; result: DashboardTrends };
+  /** Say that the current revision is what is wanted; it needs a good preview. */
+  "drafts/confirm": { params: DraftsConfirmParams; result: DraftDetail };
+  /** Look at a log, draft a spec for it, preview it; nothing is stored where that fails. */
+  "drafts/create": { params: DraftsCreateParams; result: DraftDetail };
+  /** Give a draft up; it can still be read. */
+  "drafts/discard": { params: DraftsDiscardParams; result: DraftDetail };
+  /** One draft with a revision, and what each revision changed. */
+  "drafts/get": { params: DraftsGetParams; result: DraftDetail };
+  /** Drafts, the last changed first. */
+  "drafts/list": { params: DraftsListParams | undefined; result: DraftPage };
+  /** Preview a revision and keep that with it; a bad preview of a confirmed revision takes the confirmation away. */
+  "drafts/preview": { params: DraftsPreviewParams; result: DraftDetail };
+  /** Save the confirmed revision as a config. */
+  "drafts/saveConfig": { params: DraftsSaveConfigParams; result: SavedDraft };
+  /** Add a revision, which becomes the current one; what was confirmed no longer is. */
+  "drafts/update": { params: DraftsUpdateParams; result: DraftDetail };
   /** Stop a job; answers when it has stopped. */
   "jobs/cancel": { params: JobsCancelParams; result: Job };
   /** One job. */
@@ -2245,6 +2863,8 @@ export interface ServerNotifications {
   "assets/didChange": AssetsDidChangeParams;
   /** Something in the list of conversionConfigs has changed; ids null means reload all. */
   "conversionConfigs/didChange": ConversionConfigsDidChangeParams;
+  /** Something in the list of drafts has changed; ids null means reload all. */
+  "drafts/didChange": DraftsDidChangeParams;
   /** The status of a job has changed. */
   "jobs/didChange": JobsDidChangeParams;
   /** How far a job is: at most ten a second, always one at 100 %. */
@@ -2310,6 +2930,10 @@ export const ERROR_CODES = {
   config_revision_not_found: 404,
   config_name_taken: 422,
   config_invalid: 422,
+  draft_not_found: 404,
+  draft_revision_not_found: 404,
+  draft_state: 409,
+  draft_not_previewed: 409,
   unknown_config: 422,
   unknown_asset: 422,
   asset_not_indexed: 422,
@@ -2424,12 +3048,21 @@ export abstract class Methods {
     /** Queue a conversion; answers at once, `jobs/didChange` tells how it ends. */
     create: (params: ConversionsCreateParams, options?: CallOptions): Promise<ConversionDetail> =>
       this.call("conversions/create", params, options),
+    /** A spec for a log that converts as it is; kept as revision 1 of a new draft. */
+    draft: (params: ConversionsDraftParams, options?: CallOptions): Promise<DraftedResult> =>
+      this.call("conversions/draft", params, options),
     /** A conversion with its job and the files it has published. */
     get: (params: ConversionsGetParams, options?: CallOptions): Promise<ConversionDetail> =>
       this.call("conversions/get", params, options),
+    /** What a log holds: candidates for features from the definitions, facts from a few messages of each topic. */
+    inspect: (params: ConversionsInspectParams, options?: CallOptions): Promise<InspectResult> =>
+      this.call("conversions/inspect", params, options),
     /** Conversions, the newest first. */
     list: (params?: ConversionsListParams, options?: CallOptions): Promise<ConversionPage> =>
       this.call("conversions/list", params, options),
+    /** Rows of the dataset that a spec makes of a log, and what it will come to; nothing is stored. */
+    preview: (params: ConversionsPreviewParams, options?: CallOptions): Promise<PreviewedResult> =>
+      this.call("conversions/preview", params, options),
   };
 
   readonly dashboard = {
@@ -2442,6 +3075,33 @@ export abstract class Methods {
     /** Counts per calendar day in UTC. */
     trends: (params?: DashboardTrendsParams, options?: CallOptions): Promise<DashboardTrends> =>
       this.call("dashboard/trends", params, options),
+  };
+
+  readonly drafts = {
+    /** Say that the current revision is what is wanted; it needs a good preview. */
+    confirm: (params: DraftsConfirmParams, options?: CallOptions): Promise<DraftDetail> =>
+      this.call("drafts/confirm", params, options),
+    /** Look at a log, draft a spec for it, preview it; nothing is stored where that fails. */
+    create: (params: DraftsCreateParams, options?: CallOptions): Promise<DraftDetail> =>
+      this.call("drafts/create", params, options),
+    /** Give a draft up; it can still be read. */
+    discard: (params: DraftsDiscardParams, options?: CallOptions): Promise<DraftDetail> =>
+      this.call("drafts/discard", params, options),
+    /** One draft with a revision, and what each revision changed. */
+    get: (params: DraftsGetParams, options?: CallOptions): Promise<DraftDetail> =>
+      this.call("drafts/get", params, options),
+    /** Drafts, the last changed first. */
+    list: (params?: DraftsListParams, options?: CallOptions): Promise<DraftPage> =>
+      this.call("drafts/list", params, options),
+    /** Preview a revision and keep that with it; a bad preview of a confirmed revision takes the confirmation away. */
+    preview: (params: DraftsPreviewParams, options?: CallOptions): Promise<DraftDetail> =>
+      this.call("drafts/preview", params, options),
+    /** Save the confirmed revision as a config. */
+    saveConfig: (params: DraftsSaveConfigParams, options?: CallOptions): Promise<SavedDraft> =>
+      this.call("drafts/saveConfig", params, options),
+    /** Add a revision, which becomes the current one; what was confirmed no longer is. */
+    update: (params: DraftsUpdateParams, options?: CallOptions): Promise<DraftDetail> =>
+      this.call("drafts/update", params, options),
   };
 
   readonly jobs = {
