@@ -73,7 +73,7 @@ class Need:
 
 
 def image_members(message: MessageType) -> tuple[str, ...] | None:
-    """What an image message says about its ``data``; None for a message that is no image."""
+    """The members of an image message that tell its pixels; None for a message that is no image."""
     kinds = {member.name: member.type for member in message.fields}
     data = kinds.get("data")
     if data is None or data.base != "uint8" or not data.array:
@@ -81,9 +81,9 @@ def image_members(message: MessageType) -> tuple[str, ...] | None:
     scalars = {name: kind.base for name, kind in kinds.items() if not kind.array}
     if scalars.get("height") in INTEGERS and scalars.get("width") in INTEGERS:
         wanted = {"encoding": {"string"}, "step": INTEGERS, "is_bigendian": INTEGERS | {"bool"}}
-        more = [name for name, bases in wanted.items() if scalars.get(name) in bases]
-        return ("data", "height", "width", *more)
-    return ("data", "format") if scalars.get("format") == "string" else None
+        used = {"data", "height", "width", *(name for name, bases in wanted.items() if scalars.get(name) in bases)}
+        return tuple(name for name in kinds if name in used)
+    return tuple(name for name in kinds if name in ("data", "format")) if scalars.get("format") == "string" else None
 
 
 @define

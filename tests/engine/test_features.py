@@ -113,12 +113,12 @@ def message(**members: Any) -> dict[str, Any]:
 
 # -- against the twin --------------------------------------------------------------------------------------------------
 
-PATHS = st.sampled_from(
-    """header.stamp header.frame_id v v[1] v.-1 v[0:2] r r[0] r[-2] r[1:] r[:-1] d ns ns.1 i big u flag flags flags[0]
+PATHS_TEXT = """
+    header.stamp header.frame_id v v[1] v.-1 v[0:2] r r[0] r[-2] r[1:] r[:-1] d ns ns.1 i big u flag flags flags[0]
     name names names[0] names[:2] blob blob[0] blob[1:3] blob[-2:] tag tag[2] tag[0:2] ps[0].x ps[:].x ps[1:].ns
     ps[:].ns[0] ps[-1].ns[1] pair[:].x pair[0:1].ns pair[1].s p.x p.ns at waits waits[0] waits[:].sec p ps[:].s
-    """.split()  # noqa: SIM905  (a column per word would be a page)
-)
+    """
+PATHS = st.sampled_from(PATHS_TEXT.split())
 NUMBERS = st.sampled_from([0, 1, 2, 3, -1, -2, 4, 0.5, 2.25])
 TRANSFORMS = st.one_of(
     st.sampled_from(["bytes", "bool", "int64", "float32", "float64"]).map(lambda d: {"cast": {"dtype": d}}),
@@ -149,7 +149,8 @@ def messages(draw: st.DrawFn) -> dict[str, Any]:
     found["name"], found["names"] = draw(TEXTS), draw(st.lists(TEXTS, max_size=3))
     found["tag"] = draw(st.binary(min_size=4, max_size=4))
     found["at"]["nanosec"] %= 10**9
-    return found
+    (ordered,) = pa.array([found], FULL).to_pylist()
+    return dict(ordered)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -157,7 +158,7 @@ def same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
-    if isinstance(a, float) and isinstance(b, float):
+    if type(a) in (int, float) and type(b) in (int, float):  # which of them the schema says
         return a == b or (math.isnan(a) and math.isnan(b))
     return type(a) is type(b) and a == b
 
@@ -166,7 +167,7 @@ SOURCES = PATHS.map(path) | st.builds(
     lambda kind, parts, axis: {"kind": kind, "axis": axis, "sources": [path(p, t) for p, t in parts]},
     st.sampled_from(["concat", "stack"]),
     st.lists(st.tuples(PATHS, st.sampled_from(["/m", "/j"])), min_size=1, max_size=3),
-    st.sampled_from([0, 0, 1, -1]),
+    st.sampled_from([0, 0, 1]),
 )
 
 
@@ -185,6 +186,9 @@ def test_columns_equal_the_twin(
     source: Any, transforms: Any, dtype: str, shape: Any, missing: str, required: bool, rows: Any, cut: int
 ) -> None:
     """Any feature that is accepted, over any messages, in one batch or two."""
+    if source["kind"] != "path":  # what an empty list is made of only types tell
+        assume(dtype in ("int64", "float32", "float64", "bytes") and not any("clamp" in step for step in transforms))
+    assume(dtype != "json" or not any("pad_to" in step.get("length", {}) for step in transforms))
     entry = {"source": source, "transforms": transforms, "dtype": dtype, "shape": shape, "missing": missing}
     try:
         spec = spec_of({"f": {**entry, "required": required}})

@@ -64,15 +64,30 @@ def read(source: Any, messages: dict[str, Any], defaults: dict[str, Any]) -> tup
         return b"".join(values), any(filled for _, filled in parts)
     if isinstance(source, ConcatSource) and all(isinstance(value, str) for value in values):
         return "".join(values), any(filled for _, filled in parts)
-    join = np.stack if isinstance(source, StackSource) else np.concatenate
-    arrays = [np.array(listed(value)) for value in values]
-    # an empty list is of any type
-    dtype = np.result_type(*(array.dtype for array in arrays if array.size)) if any(a.size for a in arrays) else None
-    try:
-        joined = join([a if dtype is None else a.astype(dtype) for a in arrays], axis=source.axis)
-    except ValueError:
-        raise AbsentError from None
-    return joined.tolist(), any(filled for _, filled in parts)
+    join = stack if isinstance(source, StackSource) else concat
+    return join([listed(value) for value in values], source.axis), any(filled for _, filled in parts)
+
+
+def concat(values: list[Any], axis: int) -> Any:
+    if not axis:
+        return [item for value in values for item in value]
+    if len({len(value) for value in values}) > 1:
+        raise AbsentError
+    return [concat(list(items), axis - 1) for items in zip(*values, strict=True)]
+
+
+def stack(values: list[Any], axis: int) -> Any:
+    if axis:
+        if len({len(value) for value in values}) > 1:
+            raise AbsentError
+        return [stack(list(items), axis - 1) for items in zip(*values, strict=True)]
+    if any(shape_of(value) != shape_of(values[0]) for value in values):
+        raise AbsentError
+    return values
+
+
+def shape_of(value: Any) -> Any:
+    return [shape_of(item) for item in value] if isinstance(value, list) else 0
 
 
 def cast_one(value: Any, dtype: str) -> Any:
@@ -186,7 +201,7 @@ def to_dtype(value: Any, dtype: str) -> Any:
     if dtype == "int64":
         if any(item >= 2**63 for item in flat(value)):
             raise AbsentError
-        return value
+        return each(value, int)
     return each(value, lambda x: to_float(x, dtype))
 
 
