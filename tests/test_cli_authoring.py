@@ -52,6 +52,8 @@ def test_bad_records_end_with_1(data: Path, tmp_path: Path) -> None:
         (("draft", "poses.bag", "--max-features", "0"), "'0' is not a number of features"),
         (("draft", "no-messages.bag"), "no topic of the log can become features: it has no topics"),
         (("draft", "poses.bag", "--trigger", "pose"), "did you mean 'pose_data'?"),
+        (("preview", "poses.bag", "--spec", "x", "-n", "0"), "there must be one row at least"),
+        (("preview", "poses.bag", "--spec", "x", "--offset", "nan"), "'nan' is not a number of seconds"),
         (("preview", "poses.bag"), "the following arguments are required: --spec"),
         (("preview", "poses.bag", "--spec", "x", "--row", "1", "--offset", "2"), "not allowed with argument --row"),
         (("preview", "poses.bag", "--spec", "absent.yaml"), "the spec cannot be read"),

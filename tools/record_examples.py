@@ -107,7 +107,7 @@ def record(folder: Path) -> dict[str, list[Call]]:
         _uploads(recorder, home)
         _tags(recorder, bag)
         _configs(recorder)
-        _authoring(recorder, bag)
+        _authoring(recorder, mcap)
         conversion = _conversions(recorder, bag, mcap)
         _outputs(recorder, conversion)
         _dashboard(recorder)
@@ -232,16 +232,17 @@ def _configs(recorder: Recorder) -> None:
     recorder.call("by name", "conversionConfigs/list", sort="name", limit=2)
 
 
-def _authoring(recorder: Recorder, bag: str) -> None:
-    recorder.call("a topic", "conversions/inspect", asset_id=bag, topics=["pose_data"], sample_n=1)
-    wanted = {"template": "time-series", "output_format": "parquet", "preview_rows": 1}
-    drafted = recorder.call("on a grid", "conversions/draft", asset_id=bag, sample_n=1, draft_request=wanted)
-    recorder.refused("no boxes", "conversions/draft", asset_id=bag, draft_request={"template": "detection"})
+def _authoring(recorder: Recorder, log: str) -> None:
+    recorder.call("a topic", "conversions/inspect", asset_id=log, topics=["/topic"], sample_n=1)
+    wanted = {"output_format": "parquet", "preview_rows": 1}
+    one_topic = {"asset_id": log, "topics": ["/topic"], "sample_n": 1}
+    drafted = recorder.call("to Parquet", "conversions/draft", **one_topic, draft_request=wanted)
+    recorder.refused("no boxes", "conversions/draft", **one_topic, draft_request={"template": "detection"})
     spec = drafted["draft"]["spec"]
-    recorder.call("from the tenth row", "conversions/preview", asset_id=bag, spec=spec, start_row=10, sample_n=2)
+    recorder.call("from the third row", "conversions/preview", asset_id=log, spec=spec, start_row=2, sample_n=2)
     recorder.heard("a new one", "drafts/didChange", lambda p: p["reason"] == "created")
     wanted = {"output_format": "parquet", "include_preview": False}
-    draft = recorder.call("without a template", "drafts/create", asset_id=bag, label="as it is", draft_request=wanted)
+    draft = recorder.call("without a preview", "drafts/create", **one_topic, label="as it is", draft_request=wanted)
     one = {"draft_id": draft["id"]}
     spec = draft["revision"]["spec_document_json"]["spec"] | {"schema": {"name": "poses", "version": 2}}
     recorder.call("another name", "drafts/update", **one, spec=spec, label="named")

@@ -9,7 +9,7 @@ from typing import Any
 from hephaes_rpc.cli.convert import RunContext, Stop, stopping
 from hephaes_rpc.cli.terminal import amount, display, printable, say, seconds
 from hephaes_rpc.engine.authored import PreviewRequest, PreviewResult
-from hephaes_rpc.errors import CancelledByClient, HephaesError
+from hephaes_rpc.errors import CancelledByClient
 
 MAX_CELL = 100
 
@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``preview``."""
     parser.add_argument("log", metavar="LOG", help="a .bag, .mcap or .db3 file, or the folder of a recording")
     parser.add_argument("--spec", metavar="FILE", required=True, help="a conversion spec, JSON or YAML; - is stdin")
-    parser.add_argument("-n", "--rows", type=_number, metavar="N", default=5, help="how many rows (default: 5)")
+    parser.add_argument("-n", "--rows", type=_count, metavar="N", default=5, help="how many rows (default: 5)")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--row", type=_number, metavar="K", help="start with row K, counted from 0")
-    start.add_argument("--offset", type=float, metavar="S", help="start S seconds after the first row")
+    start.add_argument("--offset", type=_seconds, metavar="S", help="start S seconds after the first row")
     start.add_argument("--at", type=int, metavar="NS", help="start with the first row at or after this time, ns")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -32,12 +32,26 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not _number(text):
+        raise argparse.ArgumentTypeError("there must be one row at least")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Print the rows; exit code 1 where a record is bad or the writer refuses them."""
     from hephaes_rpc.engine.document import load
 
-    if arguments.rows < 1 or (arguments.offset is not None and not arguments.offset >= 0):
-        raise HephaesError("invalid_params", "-n must be at least 1 and --offset at least 0")
     request = PreviewRequest(
         sample_n=arguments.rows, start_row=arguments.row, offset_s=arguments.offset, start_ns=arguments.at
     )

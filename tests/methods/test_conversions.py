@@ -4,12 +4,13 @@ from typing import Any, get_args
 import pytest
 
 from hephaes_rpc.errors import HephaesError, ParamsError
-from hephaes_rpc.methods import assets, conversion_configs, conversions, jobs, outputs, workspaces
+from hephaes_rpc.methods import assets, conversion_configs, conversions, drafts, jobs, outputs, workspaces
 from hephaes_rpc.model import AssetMetadata, TopicSummary
 from hephaes_rpc.store import app as store_app
 from hephaes_rpc.store import assets as store_assets
 from hephaes_rpc.store import configs as store_configs
 from hephaes_rpc.store import conversions as store_conversions
+from hephaes_rpc.store import drafts as store_drafts
 from hephaes_rpc.store import jobs as store_jobs
 from hephaes_rpc.store import outputs as store_outputs
 from tests.methods.conftest import Table
@@ -151,6 +152,8 @@ def test_capabilities_say_what_is_taken(table: Table) -> None:
     assert supported == {
         "supports_saved_configs",
         "supports_saved_config_revisions",
+        "supports_draft_revisions",
+        "supports_preview_snapshots",
         "supports_migration_on_load",
         "supports_execute_from_saved_config",
     }
@@ -163,6 +166,7 @@ def test_capabilities_say_what_is_taken(table: Table) -> None:
         (assets, store_assets.LISTING),
         (conversions, store_conversions.LISTING),
         (conversion_configs, store_configs.LISTING),
+        (drafts, store_drafts.LISTING),
         (jobs, store_jobs.LISTING),
         (outputs, store_outputs.LISTING),
     ],
