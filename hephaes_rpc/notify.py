@@ -117,12 +117,13 @@ class Notifier:
         send: Queues one encoded message; one with the same key that still waits is replaced.
 
     Attributes:
+        loop: Likewise.
         trace: How much ``log_trace`` tells.
         opened: Set once the client listens; until then nothing is sent.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, send: SendFrame) -> None:
-        self._loop = loop
+        self.loop = loop
         self._send = send
         self._lock = threading.RLock()  # held while sending too: what is newer is also sent later
         self.trace: Trace = "off"
@@ -214,7 +215,7 @@ class Notifier:
 
     def _later(self, delay_s: float, call: Callable[..., None], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody listens any more
-            self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, call, *args)
+            self.loop.call_soon_threadsafe(self.loop.call_later, delay_s, call, *args)
 
 
 class WorkDone:

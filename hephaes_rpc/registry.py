@@ -27,7 +27,7 @@ A handler is the use case; there is no layer behind it but the store, the queue 
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from hephaes_rpc.store.app import AppStore
     from hephaes_rpc.store.workspace import OpenWorkspace
 
+T = TypeVar("T")
+CANCEL_POLL_S = 0.05
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 BEFORE_INITIALIZE = frozenset(("initialize", "initialized", "health", "rpc.discover"))
@@ -132,6 +134,11 @@ class AppState:
         self.drain_hooks.append(hook)
 
 
+async def _made_there(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """A coroutine that is made on the loop, too."""
+    return await make()
+
+
 async def _no_client(method: str, params: Any) -> Any:
     raise HephaesError("io_error", f"no client is connected that could answer {method}", params=params)
 
@@ -158,6 +165,18 @@ class RequestContext:
     def workspace(self, workspace_id: str | None) -> "OpenWorkspace":
         """The named workspace, or the active one; raises the ``workspace_*`` errors."""
         return self.app.store.workspace(workspace_id)
+
+    def on_loop(self, waiting: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What a coroutine gives that runs on the server's loop, while a thread waits; cancelled with the request."""
+        asked = asyncio.run_coroutine_threadsafe(_made_there(waiting), self.app.notify.loop)
+        try:
+            while True:
+                try:
+                    return asked.result(CANCEL_POLL_S)
+                except TimeoutError:
+                    self.check()
+        finally:
+            asked.cancel()
 
     async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """The result of a blocking call made in the server's executor."""

@@ -1,4 +1,4 @@
-"""What a worker process does for authoring: look at logs, draft specs, preview rows.
+"""What a worker process answers somebody who waits: what is in a log, drafts of specs, previews, rows of datasets.
 
 One event leaves it beside progress: ``answer`` with the result as JSON values, or with the error that the engine told.
 Such an error is an answer like any other, so that the worker stays warm.
@@ -19,7 +19,8 @@ def answer(context: "Context") -> None:
     from hephaes_rpc.jobs.tasks import registered_file
 
     try:
-        registered_file(context.task["path"])
+        if context.task["type"] not in _ON_DATASETS:
+            registered_file(context.task["path"])
         found = ACTIONS[context.task["type"]](context)
     except HephaesError as error:
         if error.kind in ("bug", "cancelled"):
@@ -63,4 +64,20 @@ def _preview(context: "Context") -> dict[str, Any]:
     return {"preview": unstructure(found.result)}
 
 
-ACTIONS: dict[str, Callable[["Context"], dict[str, Any]]] = {"inspect": _inspect, "draft": _draft, "preview": _preview}
+def _dataset(context: "Context") -> dict[str, Any]:
+    from hephaes_rpc.engine.rowpages import Place, Wanted, read_rows, read_schema
+    from hephaes_rpc.serde import unstructure
+
+    task = context.task
+    wanted = Wanted(path=task["path"], **{**task["wanted"], "place": Place(**task["wanted"]["place"])})
+    found: dict[str, Any] = unstructure(read_rows(wanted) if task["type"] == "rows" else read_schema(wanted))
+    return found
+
+
+_ON_DATASETS = ("rows", "schema")
+ACTIONS: dict[str, Callable[["Context"], dict[str, Any]]] = {
+    "inspect": _inspect,
+    "draft": _draft,
+    "preview": _preview,
+    **dict.fromkeys(_ON_DATASETS, _dataset),
+}

@@ -19,7 +19,6 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent import futures
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,7 +50,6 @@ STORE_RETRY_S = 1.0
 LISTENING_S = 2.0
 LISTENING_POLL_S = 0.02
 DRAIN_S = 1.8
-ANSWER_S = 60.0
 
 
 @define(eq=False)
@@ -155,44 +153,6 @@ class JobQueue:
             job = await self._in_thread(records.retry, ws, job_id)
         self.submit(ws, job)
         return job
-
-    def ask(self, task: dict[str, Any]) -> "futures.Future[Any]":
-        """What a worker answers to a question; cancelling it ends the worker.  Any thread.
-
-        Raises:
-            HephaesError: What the worker raised; ``worker_died``.
-        """
-        return asyncio.run_coroutine_threadsafe(self._ask(task), self._loop)
-
-    async def _ask(self, task: dict[str, Any]) -> Any:
-        try:
-            worker = await self._worker_for("index")
-        except OSError as error:
-            message = f"no worker process could be started: {error.strerror or error}"
-            raise HephaesError("io_error", message) from error
-        is_done = False
-        answer: Any = None
-        try:
-            worker.run(task)
-            async with asyncio.timeout(ANSWER_S):
-                while (event := await worker.event()) is not None:
-                    if event["event"] == "answer":
-                        answer = event["value"]
-                    elif event["event"] == "done":
-                        is_done = True
-                        return answer
-                    elif event["event"] == "failed":
-                        failure = JobError(**event["error"])
-                        raise HephaesError(failure.kind, failure.message, hint=failure.hint, **failure.data)
-            raise HephaesError("worker_died", f"the worker process ended without an answer ({worker.signal or 'code'})")
-        except TimeoutError:
-            raise HephaesError("worker_died", f"there was no answer within {ANSWER_S:.0f} s") from None
-        finally:
-            if is_done and worker.alive and not self._draining:
-                self._idle.append(worker)
-                self._woken.set()
-            else:
-                await worker.end()
 
     def lend(self) -> WorkerProcess | None:
         """A spare worker that has done nothing yet, if there is one; it is the caller's to end.  The loop's thread."""

@@ -73,9 +73,6 @@ def temp_tag(job_id: str, attempt: int) -> str:
 
 def perform(context: Context) -> None:
     """Do the task; raises what the engine raises."""
-    if context.task["type"] in ("rows", "schema"):
-        context.emit({"event": "answer", "value": _answer(context.task)})
-        return
     if context.task["type"] in authoring.ACTIONS:
         authoring.answer(context)
         return
@@ -84,17 +81,6 @@ def perform(context: Context) -> None:
         context.check()
         context.asset = number
         action(context, asset)
-
-
-def _answer(task: dict[str, Any]) -> dict[str, Any]:
-    """What a client wants to know of a dataset file."""
-    from hephaes_rpc.engine.rowpages import Place, Wanted, read_rows, read_schema
-    from hephaes_rpc.serde import unstructure
-
-    wanted = Wanted(**{**task["wanted"], "place": Place(**task["wanted"]["place"])})
-    found = read_rows(wanted) if task["type"] == "rows" else read_schema(wanted)
-    answer: dict[str, Any] = unstructure(found)
-    return answer
 
 
 def _index(context: Context, asset: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from concurrent import futures
 from typing import Any, Literal
 
 from attrs import field, frozen
@@ -17,7 +16,6 @@ from hephaes_rpc.store.pages import DEFAULT_LIMIT, MAX_LIMIT
 from hephaes_rpc.store.values import from_json
 
 FORMATS = ("parquet", "tfrecord")
-POLL_S = 0.05
 
 READ_ERRORS = (
     "output_not_found",
@@ -95,12 +93,12 @@ class OutputSchema:
 )
 def outputs_rows(ctx: RequestContext, params: OutputsRowsParams) -> RowPage:
     """Rows of a Parquet or TFRecord output; bytes as tagged base64."""
-    wanted = _wanted(ctx, params)
-    bound_to = _binding(params, wanted)
+    path, wanted = _wanted(ctx, params)
+    bound_to = _binding(params, path)
     if params.cursor is not None:
         wanted["place"] = _decoded(params.cursor, bound_to)
     wanted |= {"limit": params.limit, "columns": params.columns, "images": params.images}
-    found = _answer(ctx, {"type": "rows", "wanted": wanted})
+    found = _answer(ctx, {"type": "rows", "path": path, "wanted": wanted})
     behind = found["next"]
     cursor = None if behind is None else base64.urlsafe_b64encode(encode([bound_to, *behind.values()])).decode()
     return RowPage(columns=found["columns"], items=found["items"], total=found["total"], next_cursor=cursor)
@@ -109,28 +107,28 @@ def outputs_rows(ctx: RequestContext, params: OutputsRowsParams) -> RowPage:
 @method("outputs/schema", params=OutputParams, result=OutputSchema, errors=READ_ERRORS, lane=Lane.IO)
 def outputs_schema(ctx: RequestContext, params: OutputParams) -> OutputSchema:
     """The columns of a Parquet or TFRecord output."""
-    found = _answer(ctx, {"type": "schema", "wanted": _wanted(ctx, params)})
+    path, wanted = _wanted(ctx, params)
+    found = _answer(ctx, {"type": "schema", "path": path, "wanted": wanted})
     return OutputSchema(**{**found, "columns": [OutputColumn(**column) for column in found["columns"]]})
 
 
-def _wanted(ctx: RequestContext, params: OutputsRowsParams | OutputParams) -> dict[str, Any]:
-    """What the worker is to read, from the start."""
+def _wanted(ctx: RequestContext, params: OutputsRowsParams | OutputParams) -> tuple[str | None, dict[str, Any]]:
+    """The file and what the worker is to read of it, from the start."""
     outputs = ctx.workspace(params.workspace_id).outputs
     output = outputs.get(params.output_id)
     if output.format not in FORMATS:
         message = f"{output.file_name} has no rows: only {' and '.join(FORMATS)} outputs have"
         raise HephaesError("unsupported", message, output_id=output.id, format=output.format)
-    return {
+    return output.file_path, {
         "output_id": output.id,
-        "path": output.file_path,
         "format": output.format,
         "place": {"row": 0, "offset": 0},
         "rows": outputs.row_count(output.id),
     }
 
 
-def _binding(params: OutputsRowsParams, wanted: dict[str, Any]) -> str:
-    return hashlib.sha256(encode([params.output_id, wanted["path"], params.columns])).hexdigest()[:16]
+def _binding(params: OutputsRowsParams, path: str | None) -> str:
+    return hashlib.sha256(encode([params.output_id, path, params.columns])).hexdigest()[:16]
 
 
 def _decoded(cursor: str, bound_to: str) -> dict[str, int]:
@@ -144,14 +142,6 @@ def _decoded(cursor: str, bound_to: str) -> dict[str, int]:
     return {"row": row, "offset": offset}
 
 
-def _answer(ctx: RequestContext, task: dict[str, Any]) -> Any:
-    """What a worker answers, which is stopped when the request is cancelled."""
-    asked = ctx.app.jobs.ask(task)
-    try:
-        while True:
-            try:
-                return asked.result(POLL_S)
-            except futures.TimeoutError:
-                ctx.check()
-    finally:
-        asked.cancel()
+def _answer(ctx: RequestContext, task: dict[str, Any]) -> dict[str, Any]:
+    """What a worker answers.  A page is large: it is taken here, off the loop, and becomes a response here."""
+    return ctx.on_loop(lambda: ctx.app.interactive.ask(task, lambda _phase, _percentage: None))

@@ -135,13 +135,16 @@ class AssetSearch:
         leader = leaders[found.index(fewest)]
         if fewest <= FEW:
             return Route(self._through(leader), self._total(leader))
-        if by_number:
-            ordered = [each for each in leaders if each.number]
-            page = self._through(ordered[0]) if ordered else self._walk(ORDERS[sort])
-        else:
-            page = self._walk(ORDERS[sort])
+        ordered = [each for each in leaders if each.number] if by_number else []
+        page = self._through(ordered[0]) if ordered else self._walk(self._order(sort))
         is_all_dense = fewest > EXACT_TOTAL and not any(each.alone != each.rows for each in leaders)
         return Route(page, self._walk(TRAITS) if is_all_dense and len(leaders) > 1 else self._total(leader))
+
+    def _order(self, sort: str) -> str:
+        """What enumerates in an order; assets of one status lie together in that of indexing, so that has an index."""
+        if sort == "last_indexed_time" and "indexing_status" in self.bindings:
+            return "assets a INDEXED BY assets_by_status_and_index_time"
+        return ORDERS[sort]
 
     def _total(self, leader: _Leader) -> Way:
         """The way behind a leader to be counted, without the rows if all else can be asked of their numbers."""

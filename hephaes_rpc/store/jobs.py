@@ -11,7 +11,7 @@ from attrs import frozen
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import Job, JobError, JobStatus, JobType, Progress, RepresentationPolicy
 from hephaes_rpc.store.db import Database, Row, Session
-from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
+from hephaes_rpc.store.pages import DEFAULT_LIMIT, FEW, Listing, Page, Route, Way, Where, count
 from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.values import from_json, new_id, now_us, to_json, to_time, to_us
 
@@ -275,6 +275,16 @@ class Jobs:
         where.add("j.created_at >= ?", None if filters.created_after is None else to_us(filters.created_after))
         where.add("j.created_at <= ?", None if filters.created_before is None else to_us(filters.created_before))
         with self._db.read() as session:
+
+            def route(order: str) -> Route | None:
+                """By the time of the last change, dense rows are walked in that order, not sorted."""
+                plain = Way("jobs j", tuple(where.conditions), "")
+                if order != "updated_at" or not where.conditions:
+                    return None
+                if filters.asset_id is not None or count(session, plain, where.bindings, FEW + 1) <= FEW:
+                    return None
+                return Route(Way("jobs j INDEXED BY jobs_by_update", plain.conditions, ""), plain)
+
             return LISTING.page(
                 session,
                 filters,
@@ -283,6 +293,7 @@ class Jobs:
                 limit=limit,
                 cursor=cursor,
                 sort=sort,
+                route=route,
             )
 
 

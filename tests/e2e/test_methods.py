@@ -37,6 +37,9 @@ METHODS = {
     "dashboard/trends": {},
     "dashboard/blockers": {},
     "conversions/create": {"asset_ids": ["nobody"]},
+    "conversions/inspect": {"asset_id": "nobody"},
+    "conversions/draft": {"asset_id": "nobody"},
+    "conversions/preview": {"asset_id": "nobody", "spec": {"mapping": {"x": ["/x"]}}},
     "conversions/list": {},
     "conversions/get": {"conversion_id": "nobody"},
     "conversions/capabilities": {},
@@ -55,6 +58,8 @@ NOT_FOUND = {
     "workspaces/delete": "workspace_not_found",
     "assets/index": "asset_not_found",
     "assets/get": "asset_not_found",
+    "conversions/inspect": "asset_not_found",
+    "conversions/draft": "asset_not_found",
     "conversions/get": "conversion_not_found",
     "jobs/get": "job_not_found",
     "jobs/cancel": "job_not_found",
@@ -71,7 +76,15 @@ NOT_FOUND = {
 }
 LISTS = [name for name in METHODS if name.endswith("/list")]
 BOUND = [name for name in METHODS if not name.startswith("workspaces/")]
-WITH_PROGRESS = ["assets/scanDirectory", "assets/index", "assets/reindexAll", "conversions/create"]
+WITH_PROGRESS = [
+    "assets/scanDirectory",
+    "assets/index",
+    "assets/reindexAll",
+    "conversions/create",
+    "conversions/inspect",
+    "conversions/draft",
+    "conversions/preview",
+]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +124,7 @@ def test_wrong_params(server: Sidecar, method: str) -> None:
     for name, value in METHODS[method].items():
         missing = refusal(server, method, {key: METHODS[method][key] for key in METHODS[method] if key != name})
         assert [issue["path"] for issue in missing.data["errors"]] == [name]
-        for wrong in (None, "7" if isinstance(value, int) else 7, {"a": 1}, True):
+        for wrong in (None, "7" if isinstance(value, int) else 7, ["a"] if isinstance(value, dict) else {"a": 1}, True):
             ill_typed = refusal(server, method, METHODS[method] | {name: wrong})
             assert ill_typed.code == -32602
             assert [issue["path"] for issue in ill_typed.data["errors"]] == [name]

@@ -307,3 +307,21 @@ def test_conversion_filters_leave_out_what_has_no_policy(workspace: OpenWorkspac
     assert found(image_payload_contract="bytes_v2") == found(legacy_compatible=False) == [plain]
     assert found(image_payload_contract="legacy_list_v1") == found(legacy_compatible=True) == [legacy]
     assert found(image_payload_contract="other") == []
+
+
+@pytest.mark.parametrize("few", [0, 3, 1000])
+def test_dense_jobs_are_walked_in_the_order_of_their_changes(
+    workspace: OpenWorkspace, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(jobs, "FEW", few)
+    asset = workspace.assets.register(Path("/logs/a.bag"), 1, 1)
+    made = [workspace.jobs.create("index", [asset.id], {}, {}) for _ in range(9)]
+    for job in (made[4], made[1], made[7], made[5]):
+        workspace.jobs.claim_job(job.id, "me")
+    expected = [made[n].id for n in (4, 1, 7, 5)]
+    for filters in (JobFilters(status="running"), JobFilters(status="running", type="index", asset_id=asset.id)):
+        up = workspace.jobs.list(filters, sort="updated_at")
+        assert ([job.id for job in up.items], up.total) == (expected, 4)
+        first = workspace.jobs.list(filters, sort="-updated_at", limit=3)
+        rest = workspace.jobs.list(filters, sort="-updated_at", limit=3, cursor=first.next_cursor)
+        assert [job.id for job in first.items + rest.items] == expected[::-1]

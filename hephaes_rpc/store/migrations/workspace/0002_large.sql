@@ -56,6 +56,7 @@ CREATE INDEX assets_by_name ON assets (file_name, id);
 CREATE INDEX assets_by_size ON assets (file_size, id);
 CREATE INDEX assets_by_index_time ON assets (index_order, id);
 CREATE INDEX assets_by_status ON assets (indexing_status);
+CREATE INDEX assets_by_status_and_index_time ON assets (indexing_status, index_order, id);
 CREATE INDEX assets_by_type ON assets (file_type);
 CREATE INDEX assets_by_duration ON assets (duration) WHERE duration IS NOT NULL;
 CREATE INDEX assets_by_start ON assets (start_ns) WHERE start_ns IS NOT NULL;
