@@ -421,6 +421,10 @@ def _make_converter() -> Converter:
 _CONVERTER = _make_converter()
 
 
+class Verbatim(dict[str, Any]):
+    """A JSON object that is sent as it is: its integers are not tagged."""
+
+
 def unstructure(value: Any, tp: Any = Any) -> Any:
     """``value`` (attrs objects, containers, scalars) as JSON values; raises TypeError for anything else.
 
@@ -478,6 +482,8 @@ def _key(key: Any) -> str:
 
 
 def _other(value: Any, free: bool) -> Any:
+    if isinstance(value, Verbatim):
+        return value
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):

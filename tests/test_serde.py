@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hephaes_rpc.errors import ParamsError
-from hephaes_rpc.serde import encode, iso, structure, unstructure
+from hephaes_rpc.serde import Verbatim, encode, iso, structure, unstructure
 from hephaes_rpc.stdio import decode
 
 
@@ -223,3 +223,7 @@ def test_plain_json_goes_through_unchanged(value: Any) -> None:
 def test_encoding_holds_what_orjson_does_not() -> None:
     assert decode(encode([2**70])) == [2**70]
     assert encode("\ud800") == b'"\\ud800"'
+
+
+def test_a_verbatim_object_is_not_tagged() -> None:
+    assert unstructure(Verbatim(n=2**60, inner={"x": 2**60})) == {"n": 2**60, "inner": {"x": 2**60}}

@@ -10,6 +10,7 @@ from hephaes_rpc import __version__
 from hephaes_rpc.config import Options
 from hephaes_rpc.notify import Trace
 from hephaes_rpc.registry import REGISTRY, Lane, RequestContext, method
+from hephaes_rpc.serde import Verbatim
 
 LARGEST_PID = 2**31 - 1
 
@@ -205,4 +206,4 @@ async def discover(ctx: RequestContext) -> dict[str, Any]:
     """The OpenRPC document of this very server."""
     from hephaes_rpc.openrpc import document
 
-    return await asyncio.get_running_loop().run_in_executor(ctx.app.executor, document)
+    return Verbatim(await asyncio.get_running_loop().run_in_executor(ctx.app.executor, document))

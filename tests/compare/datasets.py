@@ -94,9 +94,7 @@ def ours_tfrecord(path: Path, schema: pa.Schema) -> Dataset:
     return Dataset([example["timestamp_ns"][1][0] for example in examples], fields)
 
 
-def _nested(
-    kind: pa.DataType, key: str, example: Example, n: int, *, top: bool = False, axis: int = 0
-) -> list[Any]:
+def _nested(kind: pa.DataType, key: str, example: Example, n: int, *, top: bool = False, axis: int = 0) -> list[Any]:
     """``n`` values of ``kind`` from the flat features below ``key``."""
     if pa.types.is_struct(kind):
         members = {}

@@ -18,7 +18,8 @@ under ``__sequence_length__<its key>``, before its values: one int64 if nothing 
 lists one int64 per element of the innermost of them.  So ``shapes: [{points: [{x}]}]`` of a field ``f`` has the keys
 ``__sequence_length__f__shapes`` (1 value, the number of shapes), ``__sequence_length__f__shapes__points`` (1 value per
 shape) and ``f__shapes__points__x`` (all x).  A list directly inside a list has the number of its axis behind its length
-key: ``__sequence_length__f``, ``__sequence_length__f__1``.  The features file names, per key, the length keys that shape it.
+key: ``__sequence_length__f``, ``__sequence_length__f__1``.  The features file names, per key, the length keys that
+shape it.
 """
 
 import hashlib
