@@ -26,13 +26,12 @@ from hephaes_rpc.methods.logfiles import log_file, printable
 from hephaes_rpc.methods.registration import register
 from hephaes_rpc.model import Asset
 from hephaes_rpc.registry import Lane, RequestContext, method
-from hephaes_rpc.store.uploads import Upload
+from hephaes_rpc.store.uploads import PART, Upload
 from hephaes_rpc.store.workspace import OpenWorkspace, private_folder
 
 MAX_CHUNK_BYTES = 8 << 20
 MAX_NAME_BYTES = 240
 PIECE_BYTES = 1 << 20
-PART = ".part"
 
 NAME_ERRORS = ("invalid_name", "upload_empty", "asset_already_registered")
 
@@ -118,11 +117,11 @@ def assets_upload_begin(ctx: RequestContext, params: AssetsUploadBeginParams) ->
     """Begin an upload in chunks."""
     workspace = ctx.workspace(params.workspace_id)
     for upload in workspace.uploads.expire():
-        _part(upload).unlink(missing_ok=True)
+        upload.part.unlink(missing_ok=True)
     path = _place(ctx, workspace, params.file_name, params.size_bytes)
     digest = params.sha256.lower() if params.sha256 else None
     upload = workspace.uploads.begin(path.name, path, params.size_bytes, digest)
-    _part(upload).touch()
+    upload.part.touch()
     return UploadBegun(upload_id=upload.id)
 
 
@@ -183,7 +182,7 @@ def assets_upload_abort(ctx: RequestContext, params: UploadParams) -> None:
     workspace = ctx.workspace(params.workspace_id)
     with _locked(workspace, params.upload_id) as (upload, _):
         workspace.uploads.abort(upload.id)
-        _part(upload).unlink(missing_ok=True)
+        upload.part.unlink(missing_ok=True)
 
 
 def _commit(ctx: RequestContext, workspace: OpenWorkspace, upload_id: str) -> Asset:
@@ -202,9 +201,9 @@ def _commit(ctx: RequestContext, workspace: OpenWorkspace, upload_id: str) -> As
         if found != upload.sha256:
             message = f"{upload.file_name}: what has come is not what its checksum says"
             raise HephaesError("checksum_mismatch", message, upload_id=upload.id, sha256=found)
-        asset = _publish(ctx, workspace, _part(upload), upload.path)
+        asset = _publish(ctx, workspace, upload.part, upload.path)
         workspace.uploads.commit(upload.id, asset.id)
-        _part(upload).unlink(missing_ok=True)
+        upload.part.unlink(missing_ok=True)
         return asset
 
 
@@ -256,10 +255,6 @@ def _taken(path: Path, asset_id: str | None) -> HephaesError:
     return HephaesError("asset_already_registered", message, asset_id=asset_id, file_path=str(path))
 
 
-def _part(upload: Upload) -> Path:
-    return upload.path.with_name(f".{upload.id}{PART}")
-
-
 def _gone(upload_id: str) -> HephaesError:
     return HephaesError("upload_not_found", f"no upload has the id {upload_id}", upload_id=upload_id)
 
@@ -271,7 +266,7 @@ def _locked(workspace: OpenWorkspace, upload_id: str) -> Iterator[tuple[Upload, 
     if upload.status != "open":
         raise _gone(upload_id)
     try:
-        file = os.open(_part(upload), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        file = os.open(upload.part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         raise _gone(upload_id) from None
     try:

@@ -182,6 +182,7 @@ class AppStore:
                 if any(waiting.values()):
                     message = f"jobs are still queued or running in the workspace {entry.name}"
                     raise HephaesError("workspace_busy", message, workspace_id=entry.id, jobs=waiting)
+            unfinished = [upload.part for upload in found.opened.uploads.open()] if found.opened else []
             self._forget(entry.id)
             doomed = folder.with_name(f"{place.FOLDER}.{uuid.uuid4().hex}.deleted")
             try:
@@ -189,6 +190,8 @@ class AppStore:
                     folder.rename(doomed)
                 with self._db.write("workspaces") as session:
                     session.run("DELETE FROM workspaces WHERE id = ?", (entry.id,))
+                for part in unfinished:
+                    part.unlink(missing_ok=True)
                 if doomed.is_dir():
                     shutil.rmtree(doomed)
             except OSError as error:

@@ -281,7 +281,9 @@ class Jobs:
                 plain = Way("jobs j", tuple(where.conditions), "")
                 if order != "updated_at" or not where.conditions:
                     return None
-                if filters.asset_id is not None or count(session, plain, where.bindings, FEW + 1) <= FEW:
+                is_bounded = filters.created_after is not None or filters.created_before is not None
+                few = 5 * FEW if is_bounded else FEW  # those of one time were changed at one time, too
+                if filters.asset_id is not None or count(session, plain, where.bindings, few + 1) <= few:
                     return None
                 return Route(Way("jobs j INDEXED BY jobs_by_update", plain.conditions, ""), plain)
 

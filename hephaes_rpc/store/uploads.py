@@ -10,6 +10,7 @@ from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.store.db import Database, Row
 from hephaes_rpc.store.values import new_id, now_us
 
+PART = ".part"
 LIFETIME_US = 24 * 3600 * 1_000_000
 
 _COLUMNS = "id, status, file_name, file_path, size_bytes, received_bytes, sha256, asset_id"
@@ -27,6 +28,11 @@ class Upload:
     received_bytes: int
     sha256: str | None
     asset_id: str | None
+
+    @property
+    def part(self) -> Path:
+        """Where its bytes lie until all are there."""
+        return self.path.with_name(f".{self.id}{PART}")
 
 
 class Uploads:

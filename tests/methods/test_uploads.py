@@ -183,3 +183,11 @@ def test_links_in_the_raw_folder_lead_nowhere(table: Table, tmp_path: Path) -> N
     (raw(table) / "link.bag").symlink_to(tmp_path / "target.bag")
     assert refusal(table, "assets/upload", file_name="link.bag", data_base64="QQ==").kind == "asset_already_registered"
     assert not (tmp_path / "target.bag").exists()
+
+
+def test_a_deleted_workspace_keeps_logs_but_no_halves(table: Table) -> None:
+    folder = raw(table)
+    table.call("assets/upload", file_name="a.bag", data_base64=encoded(DATA))
+    chunk(table, begin(table, "b.bag"), 0, DATA[:5])
+    table.call("workspaces/delete", workspace_id=table.call("workspaces/list")["active_workspace_id"])
+    assert [path.name for path in folder.iterdir()] == ["a.bag"]
