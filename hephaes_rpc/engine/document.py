@@ -31,6 +31,7 @@ from hephaes_rpc.serde import Issue, Path, closest, issues_of, members, shown, s
 VERSION = 2
 LEGACY_CONTRACT = "legacy_list_v1"
 
+_SETTLED = ("zeros", "drop", "error")
 _ENVELOPE = ("spec_version", "spec", "metadata")
 
 
@@ -268,6 +269,8 @@ class _Normal:
             feature["transforms"] = [
                 self._transform((*path, "transforms", k), each) for k, each in enumerate(transforms)
             ]
+        if self._version < VERSION and feature.get("required") is True and feature.get("missing") in _SETTLED:
+            del feature["required"]  # which had no effect then
         return feature
 
     def _transform(self, path: Path, value: Any) -> Any:

@@ -464,9 +464,13 @@ class _SetCompiler:
             message = f"{what}: {owner} 'zeros' needs a shape of fixed lengths, and a dtype other than json"
             self._compiler.refuse((*at, key), message, "a fixed shape", feature.shape)
             return None
-        if not reader.topics and _never_absent(feature) and feature.missing != "default":
-            message = f"{what}: missing {feature.missing!r} has no effect, the value is never absent"
-            self._compiler.refuse((*at, "missing"), message, '"default"', feature.missing)
+        if not reader.topics and _never_absent(feature):
+            if feature.missing != "default":
+                message = f"{what}: missing {feature.missing!r} has no effect, the value is never absent"
+                self._compiler.refuse((*at, "missing"), message, '"default"', feature.missing)
+            if feature.required:
+                message = f"{what}: required has no effect, the value is never absent"
+                self._compiler.refuse((*at, "required"), message, "false", True)
         empty = nothing
         if not feature.presence_flag and nothing is None:
             empty = pa.array(["null" if feature.dtype == "json" else zero(type_)], type_)

@@ -306,6 +306,9 @@ def _join(path: Path, what: str, join: Join) -> Iterator[Issue]:
             join.default_value,
             f"{what}: default_value has no effect with missing {join.missing!r}",
         )
+    if not join.required and join.missing in _DECISIVE:
+        message = f"{what}: required false has no effect with missing {join.missing!r}, which {_DECISIVE[join.missing]}"
+        yield _no_effect((*path, "required"), False, message, "true")
 
 
 def _main_topic(spec: ConversionSpec) -> str | None:
@@ -355,7 +358,8 @@ def _idle_joins(joins: Iterable[Join], used: set[str]) -> Iterator[Issue]:
             )
 
 
-_DECISIVE = ("drop", "error")
+_DECISIVE = {"drop": "leaves the row out", "error": "ends the conversion"}
+_SETTLED = {"zeros": "leaves no row without a value", **_DECISIVE}
 
 
 def _row_topics(spec: ConversionSpec) -> list[str] | None:
@@ -438,6 +442,9 @@ def _feature(path: Path, name: str, feature: Feature) -> Iterator[Issue]:
     if feature.missing == "zeros" and feature.dtype == "json":
         message = f"{what}: missing 'zeros' has no effect with dtype json, which has no zero"
         yield _no_effect((*path, "missing"), "zeros", message)
+    if feature.required and feature.missing in _SETTLED:
+        message = f"{what}: required has no effect with missing {feature.missing!r}, which {_SETTLED[feature.missing]}"
+        yield _no_effect((*path, "required"), True, message, "false")
     for k, transform in enumerate(feature.transforms):
         yield from _transform((*path, "transforms", k), f"{what}, {transform.kind}", transform)
 

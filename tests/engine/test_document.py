@@ -541,3 +541,12 @@ def test_the_example_of_the_reference_reads() -> None:
         filename_template="{split}-{shard:05d}-of-{num_shards:05d}.{extension}",
     )
     assert attrs.asdict(spec.validation)["bad_record_budget"] == 0
+
+
+@pytest.mark.parametrize("missing", ["zeros", "drop", "error"])
+def test_older_documents_may_require_what_is_settled_otherwise(missing: str) -> None:
+    spec = one_feature(dtype="int64", shape=[], missing=missing, required=True)
+    assert load({"spec_version": 1, "spec": spec}).spec.features["x"].required is False
+    with pytest.raises(SpecError, match=f"required has no effect with missing '{missing}'") as refused:
+        load({"spec_version": 2, "spec": spec})
+    assert refused.value.data["errors"][0]["pointer"] == "/spec/features/x/required"

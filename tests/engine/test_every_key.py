@@ -370,7 +370,7 @@ class Case:
         at = found
         *parents, last = self.path
         for step in parents:
-            at = at[step] if isinstance(at, list) else at.setdefault(step, {})
+            at = at.setdefault(step, {}) if isinstance(at, dict) else at[step]
         at[last] = value
         return found
 
@@ -541,6 +541,8 @@ case(base(joined({})), f"{JOIN}/staleness_ns", 5 * MS, 20 * MS, refused=[-1])
 case(base(joined({})), f"{JOIN}/required", False)
 LOOSE = {"required": False, "staleness_ns": 10 * MS}
 case(base(joined(LOOSE)), f"{JOIN}/missing", "zeros", "forward_fill", refused=["null"])
+for missing in ("drop", "error"):
+    case(base(joined({"missing": missing})), f"{JOIN}/required", refused=[False])
 TIGHT = {"staleness_ns": 10 * MS, "missing": "forward_fill"}
 case(base(joined(TIGHT)), f"{JOIN}/missing", "zeros", "drop", "error")
 case(base(joined(LOOSE)), f"{JOIN}/default_value", {"data": 5}, {"data": 7}, refused=[{"dta": 5}, {"data": "x"}])
@@ -580,11 +582,16 @@ case(base(rows("/level", x=LEVEL)), f"{X}/dtype", "json", "int64", refused=["boo
 case(transformed(of("/level", "data", "json"), {"kind": "cast", "dtype": "bool"}), f"{X}/dtype", "bool")
 case(base(rows("/classes", x=CLASSES)), f"{X}/shape", [2], [3], refused=[[], [2, 2], [-2]])
 case(PER_JOINT, f"{X}/required", True)
+for missing in ("zeros", "drop", "error"):
+    case(
+        base(rows("/joints", x={**FIRST, "missing": missing, "presence_flag": False})), f"{X}/required", refused=[True]
+    )
 case(PER_JOINT, f"{X}/missing", "zeros", "forward_fill", "drop", "error", refused=["null"])
 case(PER_JOINT, f"{X}/presence_flag", False)
 case(base({**PER_JOINT.document["spec"], "output": {"format": "tfrecord"}}), f"{X}/presence_flag", False)
 FIXED = base(rows("/joints", x={"source": {"kind": "constant", "value": 1}, "dtype": "int64"}))
 case(FIXED, f"{X}/source/value", 2, 3)
+case(FIXED, f"{X}/required", refused=[True])
 case(FIXED, f"{X}/missing", refused=["zeros", "forward_fill", "drop", "error"])
 
 # sources

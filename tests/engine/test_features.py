@@ -191,7 +191,7 @@ def test_columns_equal_the_twin(
     assume(dtype != "json" or not any("pad_to" in step.get("length", {}) for step in transforms))
     entry = {"source": source, "transforms": transforms, "dtype": dtype, "shape": shape, "missing": missing}
     try:
-        spec = spec_of({"f": {**entry, "required": required}})
+        spec = spec_of({"f": {**entry, "required": required and missing in ("default", "forward_fill")}})
         features = compiled(spec)
     except (SpecError, HephaesError):
         assume(False)
@@ -264,6 +264,10 @@ def test_policies(dtype: str, missing: str, required: bool) -> None:
     entry = {"source": path(FIELDS.get(dtype, "p")), "dtype": dtype, "missing": missing, "required": required}
     if dtype == "json" and missing == "zeros":
         with pytest.raises(SpecError, match="zero"):
+            spec_of({"f": entry})
+        return
+    if required and missing not in ("default", "forward_fill"):
+        with pytest.raises(SpecError, match="required has no effect"):
             spec_of({"f": entry})
         return
     features = compiled(spec_of({"f": entry}))

@@ -333,6 +333,16 @@ RULES: list[tuple[dict[str, Any], str, str]] = [
         "features/image/transforms/0/height",
         "together",
     ),
+    *(
+        ({"features.buttons": rows_spec()["features"]["buttons"] | {"required": True, "missing": missing}}, *told)
+        for missing in ("zeros", "drop", "error")
+        for told in [("features/buttons/required", f"required has no effect with missing '{missing}'")]
+    ),
+    *(
+        ({"row_strategy.joins.1": {"topic": "/imu", "required": False, "missing": missing}}, *told)
+        for missing in ("drop", "error")
+        for told in [("row_strategy/joins/1/required", f"required false has no effect with missing '{missing}'")]
+    ),
     ({TRANSFORM: [{"kind": "image_encode", "quality": 4}]}, "features/image/transforms/0/quality", "with png"),
     # labels
     ({"labels.source": {"kind": "path", "topic": "/image"}}, "labels/source", "cannot be given together"),
