@@ -60,6 +60,11 @@ $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
+# Installs the packages of an extra without building the project once more.
+define extra
+$(BIN)/python -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]], sep="\n")' $(1) > $(VENV)/$(1).txt && $(PIP) install -r $(VENV)/$(1).txt
+endef
+
 # An editable install builds the extension beside its sources.
 $(VENV)/.installed: $(VENV)/.made pyproject.toml build.py $(NATIVE)
 	$(PIP) install --editable .
@@ -67,10 +72,10 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml build.py $(NATIVE)
 
 # TensorFlow reads the TFRecord outputs back; where it has no wheel those tests are skipped, and said to be.
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) install --editable '.[test]'
-	@$(PIP) install --editable '.[test,tensorflow]' || echo "TensorFlow could not be installed: the tests that read with it are skipped" >&2
+	$(call extra,test)
+	@$(call extra,tensorflow) || echo "TensorFlow could not be installed: the tests that read with it are skipped" >&2
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-test
-	$(PIP) install --editable '.[test,dev]'
+	$(call extra,dev)
 	@touch $@
