@@ -4,7 +4,7 @@ import math
 from typing import Literal, TypeAlias
 
 from attrs import field, frozen
-from attrs.validators import ge, optional
+from attrs.validators import ge, le, optional
 
 CastType: TypeAlias = Literal["bytes", "bool", "int64", "float32", "float64", "json"]
 Color: TypeAlias = Literal["gray", "rgb", "bgr", "rgba", "bgra"]
@@ -133,11 +133,11 @@ class ImageCrop:
 
 @frozen(kw_only=True)
 class ImageEncode:
-    """An image as the bytes of a PNG or JPEG file; ``quality`` is JPEG's, None is 75."""
+    """An image as the bytes of a PNG or JPEG file; ``quality`` is JPEG's, 1 to 100, None is 75."""
 
     kind: Literal["image_encode"] = "image_encode"
     format: Literal["png", "jpeg"] = "png"
-    quality: int | None = None
+    quality: int | None = field(default=None, validator=optional([ge(1), le(100)]))
 
 
 Transform: TypeAlias = (

@@ -694,7 +694,7 @@ for key in ("width", "height"):
     case(PART, f"{T0}/{key}", 1, 4, refused=[0])
 case(transformed(PIXELS, ENCODE), f"{T0}/format", "jpeg", refused=["gif"])
 case(transformed(PIXELS, ENCODE), f"{T0}/quality", refused=[50])
-case(transformed(PIXELS, {**ENCODE, "format": "jpeg"}), f"{T0}/quality", 10, 90)
+case(transformed(PIXELS, {**ENCODE, "format": "jpeg"}), f"{T0}/quality", 10, 90, refused=[-1, 0, 101])
 
 # labels
 LABELLED = base(

@@ -877,7 +877,7 @@ export interface ImageCrop {
   height: number;
 }
 
-/** An image as the bytes of a PNG or JPEG file; ``quality`` is JPEG's, None is 75. */
+/** An image as the bytes of a PNG or JPEG file; ``quality`` is JPEG's, 1 to 100, None is 75. */
 export interface ImageEncode {
   kind: "image_encode";
   format: "png" | "jpeg";
