@@ -32,6 +32,7 @@ from hephaes_rpc.engine.publish import Publication
 from hephaes_rpc.engine.readers import Rows
 from hephaes_rpc.engine.rows import plan_rows
 from hephaes_rpc.engine.rowtopics import main_topic, row_clocks
+from hephaes_rpc.engine.rules import topic_error
 from hephaes_rpc.engine.selection import require_included
 from hephaes_rpc.engine.sources import Context as FeatureContext
 from hephaes_rpc.engine.spec import (
@@ -155,9 +156,10 @@ class FeaturedConversion:
         require_included(self.spec.input, topic, "row_strategy")
         found = [stream for stream in self.intake.streams if stream.topic == topic]
         if not found:
-            near = closest(topic, sorted({stream.topic for stream in self.intake.streams}))
+            known = sorted({stream.topic for stream in self.intake.streams})
+            near = closest(topic, known)
             hint = f"; did you mean {near!r}?" if near else ""
-            raise SpecError(f"the log has no topic {topic!r}{hint}", topic=topic)
+            raise topic_error(self.spec, topic, f"the log has no topic {topic!r}{hint}", known)
         if len(found) > 1:
             types = sorted({stream.type_name for stream in found})
             how = f"say which of {', '.join(types)} by decoding.topics.{topic}.type_hint"

@@ -5,9 +5,9 @@ from typing import TypeVar
 
 from hephaes_rpc.engine.logs.base import message_type
 from hephaes_rpc.engine.plan import Named
+from hephaes_rpc.engine.rules import spec_error
 from hephaes_rpc.engine.spec import Decoding
-from hephaes_rpc.errors import SpecError
-from hephaes_rpc.serde import closest
+from hephaes_rpc.serde import Issue, closest
 
 N = TypeVar("N", bound=Named)
 
@@ -26,7 +26,9 @@ def hinted(decoding: Decoding, streams: Iterable[N]) -> list[N]:
             types = [stream.type_name for stream in of_topic[topic]]
             near = closest(wanted, types)
             hint = f"; did you mean {near!r}?" if near else f"; it has {', '.join(types)}"
-            raise SpecError(f"decoding.topics: topic {topic!r} has no type {said.type_hint!r}{hint}", topic=topic)
+            message = f"decoding.topics: topic {topic!r} has no type {said.type_hint!r}{hint}"
+            path = ("decoding", "topics", topic, "type_hint")
+            raise spec_error([Issue(path, message, "one of " + ", ".join(types), said.type_hint, near)], topic=topic)
         of_topic[topic] = fitting
     return [stream for found in of_topic.values() for stream in found]
 
@@ -38,4 +40,6 @@ def require_known(decoding: Decoding, streams: Iterable[Named]) -> None:
         if topic not in known:
             near = closest(topic, known)
             hint = f"; did you mean {near!r}?" if near else ""
-            raise SpecError(f"decoding.topics: the log has no topic {topic!r}{hint}", topic=topic)
+            message = f"decoding.topics: the log has no topic {topic!r}{hint}"
+            issue = Issue(("decoding", "topics", topic), message, "one of " + ", ".join(known), topic, near)
+            raise spec_error([issue], topic=topic)

@@ -61,10 +61,10 @@ def check_spec(spec: ConversionSpec) -> None:
         raise spec_error(issues)
 
 
-def spec_error(issues: Sequence[Issue]) -> SpecError:
-    """The issues as one error; ``data.errors`` lists them with JSON pointers."""
+def spec_error(issues: Sequence[Issue], **data: Any) -> SpecError:
+    """The issues as one error; ``data.errors`` lists them with JSON pointers, beside what else is told."""
     more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
-    return SpecError(issues[0].message + more, errors=[_told(issue) for issue in issues])
+    return SpecError(issues[0].message + more, errors=[_told(issue) for issue in issues], **data)
 
 
 def pointer(path: Path) -> str:
@@ -411,6 +411,15 @@ def _named_topics(spec: ConversionSpec) -> Iterator[Issue]:
         bare = topic.partition("@")[0] if path[0] == "mapping" else topic
         if bare.strip() and (why := excluded_by(spec.input, bare)) is not None:
             yield Issue(path, f"{what}: the topic {bare!r} {why}", "a topic that input lets pass", shown(topic))
+
+
+def topic_error(spec: ConversionSpec, topic: str, message: str, known: Iterable[str]) -> SpecError:
+    """What is wrong with a topic, told of every place that names it; ``known`` are the topics it may have meant."""
+    choices = list(known)
+    expected, guess = "one of " + ", ".join(map(repr, choices)), closest(topic, choices)
+    places = [path for path, _, named in _naming(spec) if named == topic]
+    errors = [_told(Issue(path, message, expected, shown(topic), guess)) for path in places]
+    return SpecError(message, errors=errors, topic=topic)
 
 
 def excluded_by(wanted: Input, topic: str) -> str | None:

@@ -511,7 +511,7 @@ for one in (base(rows("/chatter", x=WORD), "broken"), base({"mapping": {"w": ["/
     warned = {**one.document["spec"], "decoding": {"on_decode_failure": "skip"}}
     case(base(warned, "broken"), "/decoding/topics/~1chatter/on_failure", "warn")
 TYPED = base(rows("/x", x=of("/x", "data"), decoding={"topics": {"/x": {"type_hint": "a/A"}}}), "types")
-case(TYPED, "/decoding/topics/~1x/type_hint", "a/B")
+case(TYPED, "/decoding/topics/~1x/type_hint", "a/B", refused=["a/C"])
 
 # rows
 case(
@@ -525,14 +525,14 @@ PRESENT = {"source": {"kind": "metadata", "key": "present_topics"}, "dtype": "na
 STRETCHED = base(
     {"row_strategy": {"kind": "trigger", "trigger_topic": "/imu", "joins": []}, "features": {"x": PRESENT}}
 )
-case(STRETCHED, "/row_strategy/trigger_topic", "/camera", "/joints", refused=[" "])
+case(STRETCHED, "/row_strategy/trigger_topic", "/camera", "/joints", refused=[" ", "/cam"])
 case(STRETCHED, "/row_strategy/joins", [{"topic": "/level"}], [{"topic": "/level", "required": False}])
 case(STRETCHED, "/row_strategy/clock", "header_stamp", "publish_time", refused=["stamp", "field:", "field:a..b"])
 case(STRETCHED, "/row_strategy/clock", "field:header.stamp")
-case(base(rows("/imu", x=PRESENT)), "/row_strategy/topic", "/camera", "/joints", refused=[""])
+case(base(rows("/imu", x=PRESENT)), "/row_strategy/topic", "/camera", "/joints", refused=["", "/cam"])
 case(base(rows("/imu", x=PRESENT)), "/row_strategy/clock", "header_stamp", "publish_time", refused=["now"])
 JOIN = "/row_strategy/joins/0"
-case(base(joined({}, x=PRESENT)), f"{JOIN}/topic", "/camera", "/joints", refused=["", "/imu"])
+case(base(joined({}, x=PRESENT)), f"{JOIN}/topic", "/camera", "/joints", refused=["", "/imu", "/cam"])
 case(base(joined({})), f"{JOIN}/sync_policy", "nearest", "exact-within-tolerance", refused=["next"])
 case(base(joined({"sync_policy": "nearest"})), f"{JOIN}/tolerance_ns", MS, 5 * MS, refused=[-1])
 case(base(joined({"sync_policy": "exact-within-tolerance"})), f"{JOIN}/tolerance_ns", MS, 5 * MS)
@@ -557,7 +557,7 @@ GRID = base(resampled())
 case(GRID, "/row_strategy/freq_hz", 20, 33.5, refused=[0, -1])
 case(GRID, "/row_strategy/method", "interpolate", refused=["mean"])
 case(GRID, "/row_strategy/topics", ["/imu", "/level", "/camera"], ["/level", "/imu", "/joints"], refused=[[""]])
-case(GRID, "/row_strategy/anchor_topic", "/imu", "/level", "/camera")
+case(GRID, "/row_strategy/anchor_topic", "/imu", "/level", "/camera", refused=["/cam"])
 case(base(resampled(topics=["/imu", "/level"])), "/row_strategy/anchor_topic", refused=["/camera"])
 case(base(resampled(freq_hz=500)), "/row_strategy/skip_empty", True)
 STAMPED = {**resampled(freq_hz=2), "features": {"x": TURN, "y": NAMES}}
