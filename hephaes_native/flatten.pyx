@@ -2,11 +2,11 @@
 
 Strategy: a first pass walks the columns one by one and adds up the exact size of every record; a second pass walks
 the rows and writes each record once, front to back, into one buffer of exactly that size.  Both passes share
-``list_size``, so they cannot disagree.  Columns that are the same in every row without a value (the fields of an absent
-message) are made once for all such rows and then copied as one block.  The bytes of an entry that do not depend on the row (key, tags, and all lengths
+``list_size``, so they cannot disagree.  The bytes of an entry that do not depend on the row (key, tags, and all lengths
 when the values have a fixed size) are made once per column; copying them may write up to ``PAD`` bytes too far, which
-the next entry overwrites and the buffer has room for.  Big values are checksummed piece by piece while they are still
-in the cache.  Offsets are checked once, before anything is read through them.
+the next entry overwrites and the buffer has room for.  Columns that are the same in every row without a value (the
+fields of an absent message) are made once for all such rows and then copied as one block.  Big values are checksummed
+piece by piece while they are still in the cache.  Offsets are checked once, before anything is read through them.
 
 Formats: tensorflow/core/lib/io/record_writer.h, tensorflow/core/example/{example,feature}.proto, protobuf encoding.
 Record: uint64 length, masked CRC-32C of it, payload, masked CRC-32C of the payload; little-endian.
