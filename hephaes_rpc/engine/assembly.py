@@ -27,6 +27,7 @@ from hephaes_rpc.engine.spread import row_bytes, spread
 
 FLUSH_BYTES = 8 << 20
 BATCH_BYTES = 8 << 20
+SAMPLE_ROWS = 1 << 15
 MAX_FAILURES_DESCRIBED = 5
 NEVER = np.iinfo(np.int64).max
 
@@ -309,8 +310,8 @@ class Assembly:
         """All complete rows."""
         for number, progress in enumerate(self._progress):
             ready = progress.ready(rank)
-            step = self._rows_per_batch(progress.task) if progress.row < ready else 1
             while progress.row < ready:
+                step = self._rows_per_batch(progress.task, progress.row, ready)
                 first, progress.row = progress.row, min(ready, progress.row + step)
                 batch = self._batch(progress.task, first, progress.row)
                 self._drop(progress.task)
@@ -322,12 +323,15 @@ class Assembly:
         for k in task.rows.picks:
             self._sources[k].drop_before(min(picks.keep_from(p.row) for p, picks in self._consumers[k]))
 
-    def _rows_per_batch(self, task: TableTask) -> int:
-        widths = [
-            max(row_bytes(self._sources[k].decoder.arrow_type), self._sources[k].bytes_per_message())
-            for k in task.columns
-        ]
-        return max(1, int(BATCH_BYTES / (8 + sum(widths))))
+    def _rows_per_batch(self, task: TableTask, first: int, ready: int) -> int:
+        """How many rows from ``first`` on make a batch, by how many of the next ones have a message."""
+        n = min(ready - first, SAMPLE_ROWS)
+        width = 8.0
+        for k in task.columns:
+            source = self._sources[k]
+            filled = len(task.rows.picks[k].window(first, first + n).rows)
+            width += max(row_bytes(source.decoder.arrow_type), source.bytes_per_message() * filled / n)
+        return min(n if n == SAMPLE_ROWS else ready - first, max(1, int(BATCH_BYTES / width)))
 
     def _batch(self, task: TableTask, first: int, last: int) -> pa.RecordBatch:
         """Rows [first, last) of a table."""
