@@ -30,38 +30,37 @@ from hephaes_rpc.engine.spec import DType
 from hephaes_rpc.engine.steps import FLOAT32, FLOAT64, INT64, ArrayStep, CannotApplyError, Kind, Step, Tally
 from hephaes_rpc.engine.transforms import as_lists, listed, nanoseconds, over_numbers, widened
 
+NUMBERS = ("int64", "float32", "float64")
 _STRING = pa.string()
 
 
 def shape_steps(kind: Kind, shape: Sequence[int] | None, dtype: DType) -> list[Step]:
-    """Steps that hold values to a shape; CannotApplyError where they never have it."""
+    """Steps that hold values to a shape, bytes counted; CannotApplyError where they never have it."""
     if kind.type is None:
         return _picture_shape(kind, shape, dtype)
     if shape is None:
         return []
-    steps: list[Step] = []
-    rank = len(dims(kind.type)[0])
-    if dims(kind.type)[1] == BINARY and len(shape) == rank + 1:
-        as_sequence = listed(kind)
-        byte_count = kind.size
-        steps.append(ArrayStep(as_sequence, lambda values, _: (as_lists(values, byte_count), None)))
-        kind = as_sequence
-    assert kind.type is not None
     have, leaf = dims(kind.type)
+    counts_bytes = leaf == BINARY and (len(shape) == len(have) + 1 or dtype in NUMBERS)
+    if counts_bytes:
+        have = (*have, kind.size or -1)
     if len(have) != len(shape):
         raise CannotApplyError(f"shape {list(shape)} has {len(shape)} dimensions, {kind} has {len(have)}")
-    for k, (size, wanted) in enumerate(zip(have, shape, strict=True)):
-        if size >= 0 and wanted >= 0 and size != wanted:
-            raise CannotApplyError(f"dimension {k} has always {size} elements, never {wanted}")
+    for k, (length, wanted) in enumerate(zip(have, shape, strict=True)):
+        if length >= 0 and wanted >= 0 and length != wanted:
+            raise CannotApplyError(f"dimension {k} has always {length} elements, never {wanted}")
     if not shape:
-        return steps
+        return []
+    outer = shape[:-1] if counts_bytes else shape
+    byte_count = kind.size
 
     def move(values: pa.Array, _: Tally) -> Part:
-        kept = fits(values, shape)
-        return reshape(select(values, kept), shape), kept
+        kept = fits(as_lists(values, byte_count) if counts_bytes else values, shape)
+        return reshape(select(values, kept), outer), kept
 
-    result = evolve(kind, type=nest(shape, leaf))
-    return [*steps, ArrayStep(result, move, f"the shape is not {list(shape)}")]
+    size = shape[-1] if counts_bytes and shape[-1] > 0 else kind.size
+    result = evolve(kind, type=nest(outer, leaf), size=size)
+    return [ArrayStep(result, move, f"the shape is not {list(shape)}")]
 
 
 def _picture_shape(kind: Kind, shape: Sequence[int] | None, dtype: DType) -> list[Step]:
@@ -93,7 +92,7 @@ def _pixels(kind: Kind, dtype: DType) -> list[Step]:
     """Images as nested lists of numbers."""
     if dtype == "int64":
         return [pixel_integers(kind)]
-    if dtype in ("float32", "float64"):
+    if dtype in NUMBERS:
         return [pixel_lists(kind)]
     raise CannotApplyError(f"an image is no {dtype}; take dtype bytes, int64 or float32, or add image_encode")
 

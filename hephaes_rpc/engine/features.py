@@ -455,8 +455,8 @@ class _SetCompiler:
     ) -> CompiledFeature | None:
         type_ = kind.type
         assert type_ is not None
-        shape = tuple(feature.shape) if feature.shape is not None and feature.dtype != "json" else dims(type_)[0]
-        nothing = None if feature.dtype == "json" else _zero_of(shape, type_)
+        shape = dims(type_)[0]
+        nothing = None if feature.dtype == "json" else _zero_of(type_, kind.size, feature.shape)
         of_zeros = sorted(set(reader.topics) & self._zero_topics)
         if nothing is None and (feature.missing == "zeros" or of_zeros):
             key = "missing" if feature.missing == "zeros" else "dtype" if feature.dtype == "json" else "shape"
@@ -479,7 +479,7 @@ class _SetCompiler:
         return CompiledFeature(
             name,
             type_,
-            () if type_ == BINARY else shape,
+            shape,
             feature.dtype,
             kind.encoded and type_ == BINARY,
             feature.required,
@@ -512,8 +512,13 @@ def _never_absent(feature: Feature) -> bool:
     return not feature.transforms and all(not isinstance(leaf, PathSource) for _, leaf in leaves(feature.source))
 
 
-def _zero_of(shape: Sequence[int], kind: pa.DataType) -> pa.Array | None:
-    """One zero of a type whose lists have fixed lengths; None where there is none."""
-    if -1 in shape or int(np.prod(shape, dtype=object)) > MAX_SIZE:
+def _zero_of(kind: pa.DataType, size: int | None, declared: Sequence[int] | None) -> pa.Array | None:
+    """One zero of a type whose lists have fixed lengths (0 included); None where there is none.
+
+    Args:
+        size: Bytes of each value, where they are fixed.
+    """
+    shape = [n if n >= 0 else declared[k] if declared is not None else -1 for k, n in enumerate(dims(kind)[0])]
+    if -1 in shape or int(np.prod([*shape, size or 1], dtype=object)) > MAX_SIZE:
         return None
-    return pa.array([zero(kind)], kind)
+    return pa.array([bytes(size) if size and kind == BINARY else zero(kind)], kind)

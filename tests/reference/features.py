@@ -92,7 +92,7 @@ def shape_of(value: Any) -> Any:
 
 def cast_one(value: Any, dtype: str) -> Any:
     if isinstance(value, list):
-        if dtype == "bytes" and not any(isinstance(item, list | str) for item in value):
+        if dtype == "bytes" and not any(isinstance(item, list | str | bytes) for item in value):
             if any(not 0 <= item <= 255 for item in value):
                 raise AbsentError
             return bytes(value)
@@ -132,15 +132,12 @@ def clamp_one(value: Any, low: Any, high: Any) -> Any:
     return float(clamped) if isinstance(value, float) or fractional else int(clamped)
 
 
-def pad_element(like: Any, value: Any) -> Any:
-    return [pad_element(item, value) for item in like] if isinstance(like, list) else value
-
-
 def transform(step: Any, value: Any) -> Any:
     if isinstance(step, t.Cast):
         if step.dtype == "json":
             raise NotImplementedError
-        return cast_one(value if step.dtype == "bytes" and not is_stamp(value) else listed(value), step.dtype)
+        is_bytes = step.dtype == "bytes" and not any(is_stamp(leaf) for leaf in flat(value))
+        return cast_one(value if is_bytes else listed(value), step.dtype)
     value = listed(value)
     match step:
         case t.Clamp():
@@ -219,18 +216,6 @@ def json_value(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: json_value(member) for name, member in value.items()}
     return [json_value(item) for item in value] if isinstance(value, list) else value
-
-
-def zeros(feature: Feature, like: Any) -> Any:
-    """Zero in the declared shape; ``like`` is a value of the feature for one without a declared shape."""
-    leaf = {"bytes": b"", "bool": False, "int64": 0, "float32": 0.0, "float64": 0.0}[feature.dtype]
-    if feature.shape is None:
-        return each(like, lambda _: leaf)
-    if feature.dtype == "bytes":
-        return leaf
-    for size in reversed(feature.shape):
-        leaf = [leaf] * size
-    return leaf
 
 
 def evaluate(
