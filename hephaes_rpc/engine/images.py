@@ -337,14 +337,11 @@ def encode(picture: Picture, format_: Format, quality: int | None) -> bytes:
     color = picture.color or PLAIN.get(pixels.shape[2], "")
     if not color:
         raise ImageError(f"image of {pixels.shape[2]} channels cannot be encoded")
-    if color in ("bgr", "bgra"):
-        target = color.replace("bgr", "rgb")
-        pixels = pixels[:, :, [COLORS[color].index(name) for name in COLORS[target]]]
     if pixels.dtype == np.uint16 and format_ == "png" and color == "gray":
         image = Image.frombuffer("I;16", _size(pixels), pixels.astype("<u2", order="C"), "raw", "I;16", 0, 1)
     elif pixels.dtype == np.uint8:
-        mode = {1: "L", 3: "RGB", 4: "RGBA"}[pixels.shape[2]]
-        image = Image.frombuffer(mode, _size(pixels), np.ascontiguousarray(pixels), "raw", mode, 0, 1)
+        mode, stored = {1: "L", 3: "RGB", 4: "RGBA"}[pixels.shape[2]], "L" if color == "gray" else color.upper()
+        image = Image.frombuffer(mode, _size(pixels), np.ascontiguousarray(pixels), "raw", stored, 0, 1)
     else:
         raise ImageError(f"image of {pixels.dtype} {color} does not fit {format_}; scale it or choose another format")
     if format_ == "jpeg" and pixels.shape[2] == 4:
