@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from hephaes_native import flatten
-from hephaes_rpc.engine.decode import StreamDecoder
+from hephaes_rpc.engine.datasets.writers import open_writer
 from hephaes_rpc.engine.logs import open_log
-from hephaes_rpc.engine.spec import TIMESTAMP, TFRecordOutput
-from hephaes_rpc.engine.writers import open_writer
+from hephaes_rpc.engine.messages.decode import StreamDecoder
+from hephaes_rpc.engine.specs.spec import TIMESTAMP, TFRecordOutput
 
 REPEAT = 7
 FEATURES = 40

@@ -20,13 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from attrs import evolve
 
-from hephaes_rpc.engine.authored import TEMPLATES, DraftRequest, InspectRequest, PreviewRequest, Template
-from hephaes_rpc.engine.authoring import draft_log, inspect_log, preview_log
-from hephaes_rpc.engine.document import SpecDocument, dump, load
+from hephaes_rpc.engine.authoring.authored import TEMPLATES, DraftRequest, InspectRequest, PreviewRequest, Template
+from hephaes_rpc.engine.authoring.preview import Preview
+from hephaes_rpc.engine.authoring.workbench import draft_log, inspect_log, preview_log
+from hephaes_rpc.engine.datasets.writers import ColumnRole, open_writer
 from hephaes_rpc.engine.pipeline import ConvertTask, convert
-from hephaes_rpc.engine.preview import Preview
-from hephaes_rpc.engine.spec import ConversionSpec, Output, ParquetOutput, TFRecordOutput
-from hephaes_rpc.engine.writers import ColumnRole, open_writer
+from hephaes_rpc.engine.specs.document import SpecDocument, dump, load
+from hephaes_rpc.engine.specs.spec import ConversionSpec, Output, ParquetOutput, TFRecordOutput
 from hephaes_rpc.errors import HephaesError
 from tests.corpus import Context
 

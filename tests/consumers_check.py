@@ -83,8 +83,8 @@ SPECS: dict[str, dict[str, Any]] = {
 
 def write(folder: Path) -> None:
     """Convert a small log in every way, each into a folder of its own."""
-    from hephaes_rpc.engine import document
     from hephaes_rpc.engine.pipeline import ConvertTask, convert
+    from hephaes_rpc.engine.specs import document
     from tests import factories
     from tests.corpus import Context
     from tests.engine.test_every_key import MORE_TOPICS, more_samples

@@ -19,7 +19,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from hephaes_rpc.engine.pipeline import ConvertResult, ConvertTask, Phase, Unit, convert
-from hephaes_rpc.engine.spec import ConversionSpec, Layout, ParquetOutput, TFRecordOutput
+from hephaes_rpc.engine.specs.spec import ConversionSpec, Layout, ParquetOutput, TFRecordOutput
 from tests.tensorflow_client import Records, TensorFlow
 
 Rows = NDArray[np.int64]

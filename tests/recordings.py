@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import zstandard
 
-from hephaes_rpc.engine.decode import StreamDecoder
 from hephaes_rpc.engine.logs import LogReader
+from hephaes_rpc.engine.messages.decode import StreamDecoder
 from tests.factories import TOPICS, Sample, store
 
 Schema = Literal[1, 2, 3, 4]

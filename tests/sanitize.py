@@ -92,8 +92,8 @@ def mutate() -> int:
 def _material() -> tuple[list[_Kind], list[tuple[str, bytes]]]:
     import numpy as np
 
-    from hephaes_rpc.engine.decode import StreamDecoder
     from hephaes_rpc.engine.logs import open_log
+    from hephaes_rpc.engine.messages.decode import StreamDecoder
 
     kinds, chunks = [], []
     for path in sorted((ROOT / "tests" / "data").glob("*.*")):
@@ -135,7 +135,7 @@ def _changed(payload: bytes, random_: random.Random) -> bytes:
 def _decode(decoder: Any, payload: bytes) -> str:
     import numpy as np
 
-    from hephaes_rpc.engine.decode import STATUS_NAMES
+    from hephaes_rpc.engine.messages.decode import STATUS_NAMES
 
     one = np.array([len(payload)], np.int64)
     status = decoder.feed(payload, np.zeros(1, np.int64), one)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from hephaes_rpc.engine.spec import Layout, ParquetOutput, TFRecordOutput
+from hephaes_rpc.engine.specs.spec import Layout, ParquetOutput, TFRecordOutput
 from hephaes_rpc.errors import LogError
 from tests.conftest import DATA
 from tests.corpus import (

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import setuptools
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "hephaes_rpc").rglob("*.py"))
@@ -62,7 +63,8 @@ def test_native_sources_set_no_directives():
 
 def test_every_package_is_packaged():
     packages = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in MODULES} | {"hephaes_native"}
-    assert set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]) == packages
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    assert set(setuptools.find_packages(str(ROOT), **found)) == packages
 
 
 def test_every_native_module_has_a_stub():

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from hephaes_rpc.cli.schema import document_schema
-from hephaes_rpc.engine.document import load, to_dict
+from hephaes_rpc.engine.specs.document import load, to_dict
 from hephaes_rpc.errors import SpecError
 from tests.engine.specs import ABSENT, changed, mapping_spec, rows_spec
 from tests.engine.test_document import FORMS, one_feature

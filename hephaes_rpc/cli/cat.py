@@ -18,11 +18,11 @@ import orjson
 from attrs import define, field, frozen
 
 from hephaes_rpc.cli.terminal import say
-from hephaes_rpc.engine.decode import STATUS_NAMES, StreamDecoder
-from hephaes_rpc.engine.jsontext import json_values
+from hephaes_rpc.engine.features.jsontext import json_values
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk, open_log
 from hephaes_rpc.engine.logs.types import Int32s, Int64s, LogSummary
-from hephaes_rpc.engine.plan import selectors
+from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
+from hephaes_rpc.engine.timeline.plan import selectors
 from hephaes_rpc.errors import HephaesError, LogError
 
 WINDOW_BYTES = 4 << 20

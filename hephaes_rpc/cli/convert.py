@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from attrs import evolve, frozen
 
 from hephaes_rpc.cli.terminal import Display, display, seconds
-from hephaes_rpc.engine.names import check_logs
-from hephaes_rpc.engine.rules import check_spec
-from hephaes_rpc.engine.spec import (
+from hephaes_rpc.engine.specs.names import check_logs
+from hephaes_rpc.engine.specs.rules import check_spec
+from hephaes_rpc.engine.specs.spec import (
     ConversionSpec,
     Layout,
     ParquetCompression,
@@ -131,7 +131,7 @@ def asked_for(arguments: argparse.Namespace) -> Asked:
     for name in ("format", *_OUTPUT_OPTIONS, "resample_hz", "method", "topic"):
         if getattr(arguments, name) is not None:
             raise SpecError(f"--{name.replace('_', '-')} cannot be given together with --spec; say it in the spec")
-    from hephaes_rpc.engine.document import load
+    from hephaes_rpc.engine.specs.document import load
 
     document = load(Path(arguments.spec))
     spec, logs = document.spec, arguments.logs
@@ -185,7 +185,7 @@ class _Topic:
 
 
 def _mapping(topics: list[str]) -> dict[str, list[str]]:
-    from hephaes_rpc.engine.plan import auto_mapping
+    from hephaes_rpc.engine.timeline.plan import auto_mapping
 
     return auto_mapping([_Topic(topic) for topic in dict.fromkeys(topics)])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hephaes_rpc.cli.convert import RunContext, Stop, stopping
 from hephaes_rpc.cli.terminal import display, printable, say
-from hephaes_rpc.engine.authored import TEMPLATES, DraftRequest, DraftResult, InspectRequest
+from hephaes_rpc.engine.authoring.authored import TEMPLATES, DraftRequest, DraftResult, InspectRequest
 from hephaes_rpc.errors import CancelledByClient
 
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     stop = Stop()
     with stopping(stop), display() as shown:
-        from hephaes_rpc.engine.authoring import draft_log
+        from hephaes_rpc.engine.authoring.workbench import draft_log
 
         context = RunContext(Path(arguments.log).name, shown, stop)
         try:
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _text(log: str, found: DraftResult) -> str:
     """The document, with what was thought about it above."""
-    from hephaes_rpc.engine.document import SpecDocument, dump, load
+    from hephaes_rpc.engine.specs.document import SpecDocument, dump, load
 
     document = SpecDocument(spec=load(found.spec).spec, metadata={"names": found.names} if found.names else {})
     notes = [f"drafted for {Path(log).name}", *found.assumptions]

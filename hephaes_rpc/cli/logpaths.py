@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hephaes_rpc.engine.logs.recording import SUFFIXES, is_log_name
-from hephaes_rpc.engine.spec import Input
+from hephaes_rpc.engine.specs.spec import Input
 from hephaes_rpc.errors import HephaesError, SpecError
 from hephaes_rpc.methods.logfiles import folder_of, log_file, logs_below
 

@@ -10,7 +10,7 @@ from hephaes_rpc.cli.convert import RunContext, Stop, add_spec_arguments, asked_
 from hephaes_rpc.errors import CancelledByClient
 
 if TYPE_CHECKING:
-    from hephaes_rpc.engine.outline import Outline
+    from hephaes_rpc.engine.datasets.outline import Outline
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

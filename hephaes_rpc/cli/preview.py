@@ -8,7 +8,7 @@ from typing import Any
 
 from hephaes_rpc.cli.convert import RunContext, Stop, stopping
 from hephaes_rpc.cli.terminal import amount, display, printable, say, seconds
-from hephaes_rpc.engine.authored import PreviewRequest, PreviewResult
+from hephaes_rpc.engine.authoring.authored import PreviewRequest, PreviewResult
 from hephaes_rpc.errors import CancelledByClient
 
 MAX_CELL = 100
@@ -50,7 +50,7 @@ def _seconds(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the rows; exit code 1 where a record is bad or the writer refuses them."""
-    from hephaes_rpc.engine.document import load
+    from hephaes_rpc.engine.specs.document import load
 
     request = PreviewRequest(
         sample_n=arguments.rows, start_row=arguments.row, offset_s=arguments.offset, start_ns=arguments.at
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     document = load(sys.stdin.read() if arguments.spec == "-" else Path(arguments.spec))
     stop = Stop()
     with stopping(stop), display() as shown:
-        from hephaes_rpc.engine.authoring import preview_log
+        from hephaes_rpc.engine.authoring.workbench import preview_log
 
         context = RunContext(Path(arguments.log).name, shown, stop)
         try:

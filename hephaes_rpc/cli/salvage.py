@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file, read it back, say what was lost."""
+    from hephaes_rpc.engine.datasets.publish import Publication, writing_to
     from hephaes_rpc.engine.logs.salvage import salvage
-    from hephaes_rpc.engine.publish import Publication, writing_to
 
     target = Path(arguments.output).absolute()
     with display() as shown, open_log(arguments.log, lambda d, t: shown.update("index", "index", d, t, "bytes")) as log:

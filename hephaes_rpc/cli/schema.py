@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def document_schema() -> dict[str, Any]:
     """The JSON Schema of a spec document in its full form; the short forms that are also read are not described."""
-    from hephaes_rpc.engine.document import SpecDocument
+    from hephaes_rpc.engine.specs.document import SpecDocument
     from hephaes_rpc.openrpc import Schemas
 
     schemas = Schemas("#/$defs/", "", has_text_twins=False)

@@ -10,13 +10,13 @@ same bytes as one that makes all.
 from collections.abc import Callable
 from typing import TypeVar
 
-from hephaes_rpc.engine.featured import FeaturedConversion
-from hephaes_rpc.engine.intake import UnreadableError
+from hephaes_rpc.engine.datasets.featured import FeaturedConversion
+from hephaes_rpc.engine.datasets.intake import UnreadableError
+from hephaes_rpc.engine.datasets.mapped import MappedConversion
+from hephaes_rpc.engine.datasets.outline import Outline
 from hephaes_rpc.engine.logs import LogReader, open_log
-from hephaes_rpc.engine.mapped import MappedConversion
 from hephaes_rpc.engine.memory import give_back
-from hephaes_rpc.engine.outline import Outline
-from hephaes_rpc.engine.rules import check_spec
+from hephaes_rpc.engine.specs.rules import check_spec
 from hephaes_rpc.engine.task import Context, ConvertResult, ConvertTask, OutputFile, Phase, Unit
 
 __all__ = ["Context", "ConvertResult", "ConvertTask", "OutputFile", "Phase", "Unit", "convert", "outline"]

@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from attrs import field, frozen
 
-from hephaes_rpc.engine.spec import ConversionSpec
+from hephaes_rpc.engine.specs.spec import ConversionSpec
 
 Phase: TypeAlias = Literal["index", "plan", "decode", "write", "publish"]
 Unit: TypeAlias = Literal["bytes", "rows", "messages"]

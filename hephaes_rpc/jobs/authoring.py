@@ -32,8 +32,8 @@ def answer(context: "Context") -> None:
 
 
 def _inspect(context: "Context") -> dict[str, Any]:
-    from hephaes_rpc.engine.authored import InspectRequest
-    from hephaes_rpc.engine.authoring import inspect_log
+    from hephaes_rpc.engine.authoring.authored import InspectRequest
+    from hephaes_rpc.engine.authoring.workbench import inspect_log
     from hephaes_rpc.serde import structure, unstructure
 
     task = context.task
@@ -42,8 +42,8 @@ def _inspect(context: "Context") -> dict[str, Any]:
 
 
 def _draft(context: "Context") -> dict[str, Any]:
-    from hephaes_rpc.engine.authored import DraftRequest, InspectRequest
-    from hephaes_rpc.engine.authoring import draft_log
+    from hephaes_rpc.engine.authoring.authored import DraftRequest, InspectRequest
+    from hephaes_rpc.engine.authoring.workbench import draft_log
     from hephaes_rpc.serde import structure, unstructure
 
     task = context.task
@@ -53,9 +53,9 @@ def _draft(context: "Context") -> dict[str, Any]:
 
 
 def _preview(context: "Context") -> dict[str, Any]:
-    from hephaes_rpc.engine.authored import PreviewRequest
-    from hephaes_rpc.engine.authoring import preview_log
-    from hephaes_rpc.engine.document import load
+    from hephaes_rpc.engine.authoring.authored import PreviewRequest
+    from hephaes_rpc.engine.authoring.workbench import preview_log
+    from hephaes_rpc.engine.specs.document import load
     from hephaes_rpc.serde import structure, unstructure
 
     task = context.task
@@ -65,7 +65,7 @@ def _preview(context: "Context") -> dict[str, Any]:
 
 
 def _dataset(context: "Context") -> dict[str, Any]:
-    from hephaes_rpc.engine.rowpages import Place, Wanted, read_rows, read_schema
+    from hephaes_rpc.engine.datasets.rowpages import Place, Wanted, read_rows, read_schema
     from hephaes_rpc.serde import unstructure
 
     task = context.task

@@ -162,8 +162,8 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
 
 
 def _convert(context: Context, asset: dict[str, Any]) -> None:
-    from hephaes_rpc.engine.document import load
     from hephaes_rpc.engine.pipeline import ConvertTask, convert
+    from hephaes_rpc.engine.specs.document import load
 
     task = context.task
     document = load(task["spec"])

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import field, frozen
 
-from hephaes_rpc.engine.authored import (
+from hephaes_rpc.engine.authoring.authored import (
     DraftRequest,
     DraftResult,
     Inspection,
@@ -12,7 +12,7 @@ from hephaes_rpc.engine.authored import (
     PreviewRequest,
     PreviewResult,
 )
-from hephaes_rpc.engine.spec import TFRecordOutput
+from hephaes_rpc.engine.specs.spec import TFRecordOutput
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, given, not_blank, trimmed
 from hephaes_rpc.methods.conversions import representation_policy
 from hephaes_rpc.model import RepresentationPolicy
@@ -22,7 +22,7 @@ from hephaes_rpc.store.drafts import DraftDetail, NewDraft
 from hephaes_rpc.store.workspace import OpenWorkspace
 
 if TYPE_CHECKING:
-    from hephaes_rpc.engine.document import SpecDocument
+    from hephaes_rpc.engine.specs.document import SpecDocument
 
 T = TypeVar("T")
 
@@ -163,7 +163,7 @@ async def conversions_draft(ctx: RequestContext, params: DraftParams) -> Drafted
 )
 async def conversions_preview(ctx: RequestContext, params: PreviewParams) -> PreviewedResult:
     """Rows of the dataset that a spec makes of a log, and what it will come to; nothing is stored."""
-    from hephaes_rpc.engine.document import load
+    from hephaes_rpc.engine.specs.document import load
 
     request = part_of(params, PreviewRequest)
     document: SpecDocument = await ctx.in_thread(load, params.spec)
@@ -203,7 +203,7 @@ async def answer(ctx: RequestContext, task: dict[str, Any]) -> dict[str, Any]:
 
 async def drafted(ctx: RequestContext, params: DraftParams, label: str | None) -> tuple[DraftDetail, dict[str, Any]]:
     """A new draft of a log, and what was inspected and drafted for it, as it travels."""
-    from hephaes_rpc.engine.document import SpecDocument, load
+    from hephaes_rpc.engine.specs.document import SpecDocument, load
 
     request = part_of(params, InspectRequest)
     workspace, path = await log_of(ctx, params.workspace_id, params.asset_id)
@@ -239,7 +239,7 @@ async def previewed(
     ctx: RequestContext, path: str, document: "SpecDocument", request: PreviewRequest
 ) -> dict[str, Any]:
     """Rows of a document's dataset, as they travel."""
-    from hephaes_rpc.engine.document import to_dict
+    from hephaes_rpc.engine.specs.document import to_dict
 
     task = {"type": "preview", "path": path, "spec": to_dict(document), "request": unstructure(request)}
     preview: dict[str, Any] = (await answer(ctx, task))["preview"]

@@ -7,11 +7,11 @@ import attrs
 from attrs import field, frozen
 from attrs.validators import ge, le, optional
 
-from hephaes_rpc.engine import written
-from hephaes_rpc.engine.document import VERSION, SpecDocument, dump, load
-from hephaes_rpc.engine.patches import Operation, difference
-from hephaes_rpc.engine.rules import pointer
-from hephaes_rpc.engine.values import plain, untagged
+from hephaes_rpc.engine.specs import written
+from hephaes_rpc.engine.specs.document import VERSION, SpecDocument, dump, load
+from hephaes_rpc.engine.specs.patches import Operation, difference
+from hephaes_rpc.engine.specs.rules import pointer
+from hephaes_rpc.engine.specs.values import plain, untagged
 from hephaes_rpc.errors import ParamsError
 from hephaes_rpc.methods.common import (
     WORKSPACE_ERRORS,

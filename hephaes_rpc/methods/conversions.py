@@ -5,12 +5,11 @@ from typing import Any, Literal, get_args
 
 from attrs import evolve, field, frozen
 
-from hephaes_rpc.engine.authored import TEMPLATES
-from hephaes_rpc.engine.document import SpecDocument, load, to_dict
-from hephaes_rpc.engine.names import check_logs
-from hephaes_rpc.engine.rowtopics import row_clocks
-from hephaes_rpc.engine.rules import check_spec
-from hephaes_rpc.engine.spec import (
+from hephaes_rpc.engine.authoring.authored import TEMPLATES
+from hephaes_rpc.engine.specs.document import SpecDocument, load, to_dict
+from hephaes_rpc.engine.specs.names import check_logs
+from hephaes_rpc.engine.specs.rules import check_spec
+from hephaes_rpc.engine.specs.spec import (
     CLOCKS,
     FIELD_CLOCK,
     ConversionSpec,
@@ -30,7 +29,8 @@ from hephaes_rpc.engine.spec import (
     TFRecordCompression,
     TFRecordOutput,
 )
-from hephaes_rpc.engine.transform_params import Transform
+from hephaes_rpc.engine.specs.transform_params import Transform
+from hephaes_rpc.engine.timeline.rowtopics import row_clocks
 from hephaes_rpc.errors import HephaesError, SpecError
 from hephaes_rpc.methods.common import (
     WORKSPACE_ERRORS,
@@ -338,9 +338,9 @@ def _resolved(spec: ConversionSpec, assets: Sequence[AssetDetail]) -> Mapping[st
 
     Without a mapping each asset is mapped on its own; that of the first one is told.
     """
-    from hephaes_rpc.engine.hints import hinted
-    from hephaes_rpc.engine.plan import auto_mapping, resolve
-    from hephaes_rpc.engine.selection import included
+    from hephaes_rpc.engine.timeline.hints import hinted
+    from hephaes_rpc.engine.timeline.plan import auto_mapping, resolve
+    from hephaes_rpc.engine.timeline.selection import included
 
     streams = [
         hinted(spec.decoding, included(spec.input, _topics(each.metadata.topics if each.metadata else [])))

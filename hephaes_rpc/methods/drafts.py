@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, frozen
 from attrs.validators import ge, optional
 
-from hephaes_rpc.engine.authored import PreviewRequest
+from hephaes_rpc.engine.authoring.authored import PreviewRequest
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.authoring import (
     LOG_ERRORS,
@@ -34,7 +34,7 @@ from hephaes_rpc.store.configs import ConfigDetail
 from hephaes_rpc.store.drafts import DraftDetail, DraftFilters
 
 if TYPE_CHECKING:
-    from hephaes_rpc.engine.document import SpecDocument
+    from hephaes_rpc.engine.specs.document import SpecDocument
 
 Sort = Literal["updated_at", "-updated_at", "created_at", "-created_at"]
 
@@ -172,7 +172,7 @@ def drafts_get(ctx: RequestContext, params: DraftsGetParams) -> DraftDetail:
 )
 def drafts_update(ctx: RequestContext, params: DraftsUpdateParams) -> DraftDetail:
     """Add a revision, which becomes the current one; what was confirmed no longer is."""
-    from hephaes_rpc.engine.document import SpecDocument, load
+    from hephaes_rpc.engine.specs.document import SpecDocument, load
 
     workspace = ctx.workspace(params.workspace_id)
     document = load(params.spec)

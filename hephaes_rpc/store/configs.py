@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 from attrs import evolve, frozen
 
-from hephaes_rpc.engine.document import VERSION, SpecDocument, to_dict
-from hephaes_rpc.engine.spec import ConversionSpec
+from hephaes_rpc.engine.specs.document import VERSION, SpecDocument, to_dict
+from hephaes_rpc.engine.specs.spec import ConversionSpec
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import ChangeKind, ConfigStatus, ConfigSummary
 from hephaes_rpc.store.blobs import store_blob

@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import frozen
 
-from hephaes_rpc.engine import written
-from hephaes_rpc.engine.document import VERSION, SpecDocument, dump, load
+from hephaes_rpc.engine.specs import written
+from hephaes_rpc.engine.specs.document import VERSION, SpecDocument, dump, load
 from hephaes_rpc.errors import SpecError
 
 REMEMBERED_BYTES = 4 << 20

@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeVar
 import attrs
 from attrs import frozen
 
-from hephaes_rpc.engine.authored import Inspection, PreviewResult
-from hephaes_rpc.engine.document import VERSION, SpecDocument, to_dict
-from hephaes_rpc.engine.patches import Operation, difference
+from hephaes_rpc.engine.authoring.authored import Inspection, PreviewResult
+from hephaes_rpc.engine.specs.document import VERSION, SpecDocument, to_dict
+from hephaes_rpc.engine.specs.patches import Operation, difference
 from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.model import DraftStatus, DraftSummary
 from hephaes_rpc.serde import structure

@@ -8,7 +8,7 @@ from attrs import field, frozen
 from rosbags.highlevel import AnyReaderError
 
 from hephaes_rpc.engine.logs import open_log
-from hephaes_rpc.engine.plan import auto_mapping
+from hephaes_rpc.engine.timeline.plan import auto_mapping
 from hephaes_rpc.errors import LogError
 from tests.compare import logs, specs
 from tests.compare.datasets import topics_of

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from attrs import frozen
 from rosbags.highlevel import AnyReaderError
 
-from hephaes_rpc.engine import document
 from hephaes_rpc.engine.pipeline import convert
-from hephaes_rpc.engine.spec import ConversionSpec, ParquetOutput, Resample, TFRecordOutput
+from hephaes_rpc.engine.specs import document
+from hephaes_rpc.engine.specs.spec import ConversionSpec, ParquetOutput, Resample, TFRecordOutput
 from hephaes_rpc.engine.task import ConvertTask
 from hephaes_rpc.errors import HephaesError
 from tests.compare import datasets

@@ -47,7 +47,7 @@ spec:
 
 
 def turtles(output: str) -> dict[str, Any]:
-    from hephaes_rpc.engine import document
+    from hephaes_rpc.engine.specs import document
 
     tree = document.to_dict(document.load(TURTLES))
     tree["spec"]["output"] = {"format": output, "shards": 2}

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine import assembly
-from hephaes_rpc.engine.assembly import Assembly, Source, TableTask
-from hephaes_rpc.engine.clocks import Wanted, read_stamps
-from hephaes_rpc.engine.decode import StreamDecoder
 from hephaes_rpc.engine.logs import LogReader, open_log
-from hephaes_rpc.engine.msgdef import Definition
-from hephaes_rpc.engine.plan import Listed, Table, topic_table, wide_table
-from hephaes_rpc.engine.rows import plan_rows
-from hephaes_rpc.engine.spec import Join, Resample, ResampleRows, RowStrategy, TriggerRows
+from hephaes_rpc.engine.messages.decode import StreamDecoder
+from hephaes_rpc.engine.messages.msgdef import Definition
+from hephaes_rpc.engine.specs.spec import Join, Resample, ResampleRows, RowStrategy, TriggerRows
+from hephaes_rpc.engine.timeline import assembly
+from hephaes_rpc.engine.timeline.assembly import Assembly, Source, TableTask
+from hephaes_rpc.engine.timeline.clocks import Wanted, read_stamps
+from hephaes_rpc.engine.timeline.plan import Listed, Table, topic_table, wide_table
+from hephaes_rpc.engine.timeline.rows import plan_rows
 from tests.factories import START_NS, Sample, samples, write_bag, write_mcap
 from tests.reference import blend as blend_twin
 from tests.reference import rows as rows_twin

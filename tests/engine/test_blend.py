@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine.blend import blend, blended_part, slerp
-from hephaes_rpc.engine.decode import StreamDecoder
-from hephaes_rpc.engine.msgdef import parse_definition
+from hephaes_rpc.engine.messages.decode import StreamDecoder
+from hephaes_rpc.engine.messages.msgdef import parse_definition
+from hephaes_rpc.engine.timeline.blend import blend, blended_part, slerp
 from tests.engine.arrow_values import values
 from tests.reference import blend as twin
 

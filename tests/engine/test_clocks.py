@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine.clocks import Wanted, check_clock, read_stamps
 from hephaes_rpc.engine.logs import LogReader, Stream, open_log
-from hephaes_rpc.engine.msgdef import parse_definition
+from hephaes_rpc.engine.messages.msgdef import parse_definition
+from hephaes_rpc.engine.timeline.clocks import Wanted, check_clock, read_stamps
 from hephaes_rpc.errors import CancelledByClient, SpecError
 from tests.factories import (
     START_NS,

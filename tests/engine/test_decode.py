@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rosbags.serde import SerdeError
 
 from hephaes_native import decode as native
-from hephaes_rpc.engine.decode import STATUS_NAMES, StreamDecoder
-from hephaes_rpc.engine.msgdef import parse_definition
+from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
+from hephaes_rpc.engine.messages.msgdef import parse_definition
 from hephaes_rpc.errors import LogError
 from tests.reference import rosbags_values, wire
 

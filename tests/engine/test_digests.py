@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 from blake3 import blake3
 
-from hephaes_rpc.engine.assembly import Assembly, Source, TableTask
-from hephaes_rpc.engine.decode import StreamDecoder
-from hephaes_rpc.engine.digests import StreamDigest, combined
+from hephaes_rpc.engine.datasets.digests import StreamDigest, combined
 from hephaes_rpc.engine.logs import open_log
-from hephaes_rpc.engine.plan import wide_table
+from hephaes_rpc.engine.messages.decode import StreamDecoder
+from hephaes_rpc.engine.timeline.assembly import Assembly, Source, TableTask
+from hephaes_rpc.engine.timeline.plan import wide_table
 from tests.factories import Sample, samples, write_bag, write_mcap
 
 

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine import written
-from hephaes_rpc.engine.document import SpecDocument, dump, load, to_dict
-from hephaes_rpc.engine.spec import (
+from hephaes_rpc.engine.specs import written
+from hephaes_rpc.engine.specs.document import SpecDocument, dump, load, to_dict
+from hephaes_rpc.engine.specs.spec import (
     ConstantSource,
     ConversionSpec,
     DraftOrigin,
@@ -25,7 +25,7 @@ from hephaes_rpc.engine.spec import (
     TFRecordOutput,
     TriggerRows,
 )
-from hephaes_rpc.engine.transform_params import (
+from hephaes_rpc.engine.specs.transform_params import (
     Cast,
     Clamp,
     ImageColorConvert,

@@ -8,10 +8,10 @@ from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from hephaes_rpc.engine.authored import DraftRequest
-from hephaes_rpc.engine.drafting import Draft, draft, templates_for
-from hephaes_rpc.engine.rules import spec_issues
-from hephaes_rpc.engine.spec import PathSource, ResampleRows, StackSource, TriggerRows
+from hephaes_rpc.engine.authoring.authored import DraftRequest
+from hephaes_rpc.engine.authoring.drafting import Draft, draft, templates_for
+from hephaes_rpc.engine.specs.rules import spec_issues
+from hephaes_rpc.engine.specs.spec import PathSource, ResampleRows, StackSource, TriggerRows
 from hephaes_rpc.errors import HephaesError, SpecError
 from tests.authoring_check import check_rows
 from tests.engine.test_inspection import look

@@ -16,10 +16,10 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from mcap.writer import Writer
 
-from hephaes_rpc.engine.decode import STATUS_NAMES, StreamDecoder
-from hephaes_rpc.engine.fieldpath import compile_path
+from hephaes_rpc.engine.features.fieldpath import compile_path
 from hephaes_rpc.engine.logs import Stream, open_log
-from hephaes_rpc.engine.protomsg import protobuf_definition
+from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
+from hephaes_rpc.engine.messages.protomsg import protobuf_definition
 from hephaes_rpc.errors import LogError
 from tests.factories import START_NS
 

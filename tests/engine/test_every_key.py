@@ -26,8 +26,8 @@ from PIL import Image
 
 from hephaes_rpc.cli.logpaths import logs_of
 from hephaes_rpc.cli.schema import document_schema
-from hephaes_rpc.engine import document
 from hephaes_rpc.engine.pipeline import ConvertResult, ConvertTask, convert
+from hephaes_rpc.engine.specs import document
 from hephaes_rpc.errors import HephaesError, SpecError
 from tests import factories
 from tests.corpus import Context

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from hephaes_rpc.engine import document
 from hephaes_rpc.engine.pipeline import ConvertResult, ConvertTask, convert, outline
+from hephaes_rpc.engine.specs import document
 from hephaes_rpc.errors import CancelledByClient, HephaesError, SpecError
 from tests import factories
 from tests.corpus import Context
@@ -535,10 +535,10 @@ def test_same_inputs_same_bytes_wherever_and_in_whatever_pieces(
     found = []
     for name in ("one", "another place"):
         if name != "one":
-            monkeypatch.setattr("hephaes_rpc.engine.assembly.FLUSH_BYTES", 2000)
-            monkeypatch.setattr("hephaes_rpc.engine.assembly.BATCH_BYTES", 9000)
-            monkeypatch.setattr("hephaes_rpc.engine.featured.FIRST_PIECE_ROWS", 2)
-            monkeypatch.setattr("hephaes_rpc.engine.featured.PIECE_BYTES", 300)
+            monkeypatch.setattr("hephaes_rpc.engine.timeline.assembly.FLUSH_BYTES", 2000)
+            monkeypatch.setattr("hephaes_rpc.engine.timeline.assembly.BATCH_BYTES", 9000)
+            monkeypatch.setattr("hephaes_rpc.engine.datasets.featured.FIRST_PIECE_ROWS", 2)
+            monkeypatch.setattr("hephaes_rpc.engine.datasets.featured.PIECE_BYTES", 300)
         result = run(log, tmp_path / name, RICH | {"output": output})
         found.append({Path(o.path).name: Path(o.path).read_bytes() for o in result.outputs})
     assert found[0] == found[1]

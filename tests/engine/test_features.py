@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine import document
-from hephaes_rpc.engine.columns import zero
-from hephaes_rpc.engine.decode import StreamDecoder
-from hephaes_rpc.engine.features import FeatureBatch, FeatureSet
-from hephaes_rpc.engine.msgdef import Definition, parse_definition
-from hephaes_rpc.engine.readers import Rows, SourceRows
-from hephaes_rpc.engine.sources import Context
-from hephaes_rpc.engine.spec import ConversionSpec
+from hephaes_rpc.engine.features.columns import zero
+from hephaes_rpc.engine.features.compiled import FeatureBatch, FeatureSet
+from hephaes_rpc.engine.features.readers import Rows, SourceRows
+from hephaes_rpc.engine.features.sources import Context
+from hephaes_rpc.engine.messages.decode import StreamDecoder
+from hephaes_rpc.engine.messages.msgdef import Definition, parse_definition
+from hephaes_rpc.engine.specs import document
+from hephaes_rpc.engine.specs.spec import ConversionSpec
 from hephaes_rpc.errors import HephaesError, SpecError
 from tests.reference import features as twin
 

@@ -5,10 +5,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from hephaes_rpc.engine.decode import StreamDecoder
-from hephaes_rpc.engine.fieldpath import compile_path
-from hephaes_rpc.engine.msgdef import parse_definition
-from hephaes_rpc.engine.spec import parse_path
+from hephaes_rpc.engine.features.fieldpath import compile_path
+from hephaes_rpc.engine.messages.decode import StreamDecoder
+from hephaes_rpc.engine.messages.msgdef import parse_definition
+from hephaes_rpc.engine.specs.spec import parse_path
 from tests.reference.features import AbsentError, walk
 
 TEXT = """

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from hephaes_rpc.engine.idl import parse_idl
 from hephaes_rpc.engine.logs import open_log
-from hephaes_rpc.engine.msgdef import parse_definition
+from hephaes_rpc.engine.messages.idl import parse_idl
+from hephaes_rpc.engine.messages.msgdef import parse_definition
 from hephaes_rpc.errors import LogError
 
 IDL = """

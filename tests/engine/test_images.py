@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hephaes_rpc.engine import images
-from hephaes_rpc.engine.images import COLORS, ImageError, Picture, convert_color, crop, encode, load, resize
+from hephaes_rpc.engine.features import images
+from hephaes_rpc.engine.features.images import COLORS, ImageError, Picture, convert_color, crop, encode, load, resize
 
 
 def picture(data: bytes, encoding: str, height: int, width: int, step: int = 0, *, bigendian: bool = False) -> Picture:

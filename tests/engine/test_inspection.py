@@ -9,10 +9,10 @@ import pytest
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 
-from hephaes_rpc.engine.authored import InspectRequest
-from hephaes_rpc.engine.inspection import Look, inspect
+from hephaes_rpc.engine.authoring.authored import InspectRequest
+from hephaes_rpc.engine.authoring.inspection import Look, inspect
+from hephaes_rpc.engine.authoring.sampling import take_samples
 from hephaes_rpc.engine.logs import LogReader, open_log
-from hephaes_rpc.engine.sampling import take_samples
 from hephaes_rpc.errors import HephaesError, SpecError
 from hephaes_rpc.serde import encode, unstructure
 from tests.factories import START_NS, samples, store, write_bag, write_mcap

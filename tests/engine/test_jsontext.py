@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
-from hephaes_rpc.engine.jsontext import json_cells, json_values
+from hephaes_rpc.engine.features.jsontext import json_cells, json_values
 from tests.engine.arrow_values import arrays
 
 

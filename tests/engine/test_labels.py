@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hephaes_rpc.engine.labels import LabelColumn
-from hephaes_rpc.engine.spec import Labels
+from hephaes_rpc.engine.features.labels import LabelColumn
+from hephaes_rpc.engine.specs.spec import Labels
 from hephaes_rpc.errors import HephaesError, SpecError
 
 TIMES = np.arange(100, 110, dtype=np.int64)

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from hephaes_rpc.engine.spec import ParquetOutput
-from hephaes_rpc.engine.writers import parquet
+from hephaes_rpc.engine.datasets.writers import parquet
+from hephaes_rpc.engine.specs.spec import ParquetOutput
 from tests.engine.arrow_values import arrays
 from tests.engine.test_tfrecord import KIND, ROWS, batch_of
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine import names
-from hephaes_rpc.engine import partition as p
-from hephaes_rpc.engine.names import FilePart
-from hephaes_rpc.engine.spec import ConversionSpec, ParquetOutput, Split
+from hephaes_rpc.engine.datasets import partition as p
+from hephaes_rpc.engine.specs import names
+from hephaes_rpc.engine.specs.names import FilePart
+from hephaes_rpc.engine.specs.spec import ConversionSpec, ParquetOutput, Split
 from hephaes_rpc.errors import SpecError
 
 TENTHS = st.tuples(st.integers(0, 10), st.integers(0, 10)).filter(lambda pair: sum(pair) <= 10)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine.patches import difference
+from hephaes_rpc.engine.specs.patches import difference
 from hephaes_rpc.serde import unstructure
 
 SCALARS = st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from([0.0, 1.0, 0.5, "", "a", "a/b", "~0"])

@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from hephaes_rpc import __version__
-from hephaes_rpc.engine import datasets, mapped
+from hephaes_rpc.engine.datasets import files as datasets
+from hephaes_rpc.engine.datasets import mapped
+from hephaes_rpc.engine.datasets.manifest import iso_ns
+from hephaes_rpc.engine.datasets.writers import ReadBack
 from hephaes_rpc.engine.logs import StaleIndexError, open_log
-from hephaes_rpc.engine.manifest import iso_ns
 from hephaes_rpc.engine.pipeline import ConvertResult, ConvertTask, convert
-from hephaes_rpc.engine.spec import ConversionSpec, Output, ParquetOutput, Resample, TFRecordOutput
-from hephaes_rpc.engine.writers import ReadBack
+from hephaes_rpc.engine.specs.spec import ConversionSpec, Output, ParquetOutput, Resample, TFRecordOutput
 from hephaes_rpc.errors import CancelledByClient, HephaesError, LogError, SpecError
 from tests.corpus import Context
 from tests.engine.test_logs_damage import edit
@@ -135,8 +136,8 @@ def test_rows_do_not_depend_on_container_or_memory_limits(
 ) -> None:
     convert(task(log, tmp_path / "a"), Context())
     other = write_mcap(tmp_path / "other.mcap", MESSAGES, compression="zstd", chunk_size=500)
-    monkeypatch.setattr("hephaes_rpc.engine.assembly.FLUSH_BYTES", 1000)
-    monkeypatch.setattr("hephaes_rpc.engine.assembly.BATCH_BYTES", 1000)
+    monkeypatch.setattr("hephaes_rpc.engine.timeline.assembly.FLUSH_BYTES", 1000)
+    monkeypatch.setattr("hephaes_rpc.engine.timeline.assembly.BATCH_BYTES", 1000)
     monkeypatch.setattr(datasets, "MAX_PENDING_BYTES", 5000)
     convert(task(other, tmp_path / "b"), Context())
     a, b = (pq.read_table(tmp_path / name / "run.parquet") for name in "ab")
@@ -487,7 +488,7 @@ import resource, signal, sys
 from pathlib import Path
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.engine.pipeline import convert
-from hephaes_rpc.engine.spec import ParquetOutput, TFRecordOutput
+from hephaes_rpc.engine.specs.spec import ParquetOutput, TFRecordOutput
 from tests.engine.test_pipeline import Context, left, task
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -531,7 +532,7 @@ def test_a_bug_in_a_writer_reaches_the_caller(log: Path, tmp_path: Path, monkeyp
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("hephaes_rpc.engine.writers.tfrecord.TFRecordFile.write", broken)
+    monkeypatch.setattr("hephaes_rpc.engine.datasets.writers.tfrecord.TFRecordFile.write", broken)
     with pytest.raises(ZeroDivisionError):
         convert(task(log, tmp_path / "out", TFRecordOutput()), Context())
     assert left(tmp_path / "out") == []
@@ -540,7 +541,9 @@ def test_a_bug_in_a_writer_reaches_the_caller(log: Path, tmp_path: Path, monkeyp
 def test_a_file_that_does_not_read_back_is_not_published(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hephaes_rpc.engine.writers.tfrecord.TFRecordFile.read_back", lambda *_: ReadBack(1, ""))
+    monkeypatch.setattr(
+        "hephaes_rpc.engine.datasets.writers.tfrecord.TFRecordFile.read_back", lambda *_: ReadBack(1, "")
+    )
     with pytest.raises(HephaesError, match="rows were written and 1 can be read"):
         convert(task(log, tmp_path / "out", TFRecordOutput()), Context())
     assert left(tmp_path / "out") == []
@@ -550,7 +553,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from hephaes_rpc.engine.pipeline import convert
-from hephaes_rpc.engine.spec import TFRecordOutput
+from hephaes_rpc.engine.specs.spec import TFRecordOutput
 from tests.engine.test_pipeline import Context, task
 
 class Dying(Context):

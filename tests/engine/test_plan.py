@@ -6,9 +6,9 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine import plan
-from hephaes_rpc.engine.rules import check_spec
-from hephaes_rpc.engine.spec import ConversionSpec, ParquetOutput, Resample, TFRecordOutput
+from hephaes_rpc.engine.specs.rules import check_spec
+from hephaes_rpc.engine.specs.spec import ConversionSpec, ParquetOutput, Resample, TFRecordOutput
+from hephaes_rpc.engine.timeline import plan
 from hephaes_rpc.errors import SpecError
 from tests.reference import rows as oracle
 

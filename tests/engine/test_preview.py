@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine.authored import PreviewRequest
-from hephaes_rpc.engine.authoring import preview_log
-from hephaes_rpc.engine.document import load
+from hephaes_rpc.engine.authoring.authored import PreviewRequest
+from hephaes_rpc.engine.authoring.preview import Preview
+from hephaes_rpc.engine.authoring.workbench import preview_log
 from hephaes_rpc.engine.pipeline import ConvertTask, convert
-from hephaes_rpc.engine.plan import Between, Chosen, Every, Grid, PartOf, Picks, Points
-from hephaes_rpc.engine.preview import Preview
-from hephaes_rpc.engine.spec import ConversionSpec
+from hephaes_rpc.engine.specs.document import load
+from hephaes_rpc.engine.specs.spec import ConversionSpec
+from hephaes_rpc.engine.timeline.plan import Between, Chosen, Every, Grid, PartOf, Picks, Points
 from hephaes_rpc.errors import HephaesError, SpecError
 from tests.authoring_check import check_rows
 from tests.corpus import Context

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hephaes_rpc.engine import publish
-from hephaes_rpc.engine.publish import Publication, output_error
+from hephaes_rpc.engine.datasets import publish
+from hephaes_rpc.engine.datasets.publish import Publication, output_error
 from hephaes_rpc.errors import HephaesError
 
 

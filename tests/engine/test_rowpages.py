@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hephaes_rpc.engine import rowpages
-from hephaes_rpc.engine.rowpages import Place, RowsPage, Wanted, read_rows, read_schema
-from hephaes_rpc.engine.spec import ParquetOutput, TFRecordOutput
-from hephaes_rpc.engine.writers.parquet import ParquetFile
-from hephaes_rpc.engine.writers.tfrecord import TFRecordFile
+from hephaes_rpc.engine.datasets import rowpages
+from hephaes_rpc.engine.datasets.rowpages import Place, RowsPage, Wanted, read_rows, read_schema
+from hephaes_rpc.engine.datasets.writers.parquet import ParquetFile
+from hephaes_rpc.engine.datasets.writers.tfrecord import TFRecordFile
+from hephaes_rpc.engine.specs.spec import ParquetOutput, TFRecordOutput
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.serde import unstructure
 from tests.reference import tfrecord as twin

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine import plan
-from hephaes_rpc.engine.rows import RowPlan, plan_rows
-from hephaes_rpc.engine.spec import Join, PerMessageRows, ResampleRows, TriggerRows
+from hephaes_rpc.engine.specs.spec import Join, PerMessageRows, ResampleRows, TriggerRows
+from hephaes_rpc.engine.timeline import plan
+from hephaes_rpc.engine.timeline.rows import RowPlan, plan_rows
 from hephaes_rpc.errors import SpecError
 from tests.reference import strategies as oracle
 from tests.reference.rows import Message, blend, in_time_order
@@ -161,7 +161,7 @@ def test_joins_are_worked_out_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     wanted, dropped = oracle.trigger(twins(streams), "/a", strategy.joins)
     for size in (1, 5, 1 << 16):
-        monkeypatch.setattr("hephaes_rpc.engine.rows.JOIN_ROWS", size)
+        monkeypatch.setattr("hephaes_rpc.engine.timeline.rows.JOIN_ROWS", size)
         found = plan_rows(strategy, ordered(streams))
         assert [t for t, _ in values(found.table, streams, 100)] == [t for t, _ in wanted]
         check_joins(found, wanted, streams, 100)

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hephaes_rpc.engine.logs import open_log
-from hephaes_rpc.engine.rules import excluded_by
-from hephaes_rpc.engine.selection import included, require_included, select, unmatched
-from hephaes_rpc.engine.spec import Input
+from hephaes_rpc.engine.specs.rules import excluded_by
+from hephaes_rpc.engine.specs.spec import Input
+from hephaes_rpc.engine.timeline.selection import included, require_included, select, unmatched
 from hephaes_rpc.errors import SpecError
 from tests.factories import START_NS, TOPICS, Sample, samples, write_bag, write_mcap
 from tests.reference import strategies as oracle

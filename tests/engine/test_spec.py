@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from hephaes_rpc.engine.rules import check_spec, pointer, spec_issues
-from hephaes_rpc.engine.spec import (
+from hephaes_rpc.engine.specs.rules import check_spec, pointer, spec_issues
+from hephaes_rpc.engine.specs.spec import (
     ConstantSource,
     ConversionSpec,
     Join,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine.spread import row_bytes, spread
+from hephaes_rpc.engine.timeline.spread import row_bytes, spread
 from tests.engine.arrow_values import arrays, structs
 
 

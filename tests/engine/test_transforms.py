@@ -9,13 +9,13 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from hephaes_rpc.engine import transform_params as t
-from hephaes_rpc.engine.features import FeatureBatch, FeatureSet
-from hephaes_rpc.engine.msgdef import Definition, parse_definition
-from hephaes_rpc.engine.readers import Rows, SourceRows
-from hephaes_rpc.engine.sources import Context
-from hephaes_rpc.engine.steps import CannotApplyError, Column, Kind, Tally
-from hephaes_rpc.engine.transforms import bind
+from hephaes_rpc.engine.features.compiled import FeatureBatch, FeatureSet
+from hephaes_rpc.engine.features.readers import Rows, SourceRows
+from hephaes_rpc.engine.features.sources import Context
+from hephaes_rpc.engine.features.steps import CannotApplyError, Column, Kind, Tally
+from hephaes_rpc.engine.features.transforms import bind
+from hephaes_rpc.engine.messages.msgdef import Definition, parse_definition
+from hephaes_rpc.engine.specs import transform_params as t
 from hephaes_rpc.errors import HephaesError, SpecError
 from tests.engine.test_features import compiled, path, rows_of, spec_of
 

@@ -8,8 +8,8 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from hephaes_rpc.engine.spec import Validation
-from hephaes_rpc.engine.validation import LabelSummary, Preview, Validator, shown
+from hephaes_rpc.engine.datasets.validation import LabelSummary, Preview, Validator, shown
+from hephaes_rpc.engine.specs.spec import Validation
 from hephaes_rpc.errors import HephaesError
 
 #               row  0  1  2  3  4  5

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hephaes_rpc.engine.decode import STATUS_NAMES, StreamDecoder
-from hephaes_rpc.engine.idl import parse_idl
-from hephaes_rpc.engine.idlannotations import annotations
-from hephaes_rpc.engine.msgdef import parse_definition
-from hephaes_rpc.engine.xcdr2 import IdlDefinition
+from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
+from hephaes_rpc.engine.messages.idl import parse_idl
+from hephaes_rpc.engine.messages.idlannotations import annotations
+from hephaes_rpc.engine.messages.msgdef import parse_definition
+from hephaes_rpc.engine.messages.xcdr2 import IdlDefinition
 
 IDL = """
 module a {

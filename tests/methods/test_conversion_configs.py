@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from hephaes_rpc.engine.document import load
+from hephaes_rpc.engine.specs.document import load
 from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.jobs.queue import JobQueue
 from hephaes_rpc.openrpc import document

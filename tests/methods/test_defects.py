@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 import pytest
 
-from hephaes_rpc.engine.spec import TFRecordOutput
+from hephaes_rpc.engine.specs.spec import TFRecordOutput
 from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.jobs import records
 from hephaes_rpc.methods.conversions import representation_policy

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hephaes_rpc.engine.msgdef import Definition, FieldType
+from hephaes_rpc.engine.messages.msgdef import Definition, FieldType
 
 QUATERNION = "geometry_msgs/msg/Quaternion"
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from hephaes_rpc.engine import transform_params as t
-from hephaes_rpc.engine.spec import ConcatSource, Feature, PathSource, Span, StackSource, parse_path
+from hephaes_rpc.engine.specs import transform_params as t
+from hephaes_rpc.engine.specs.spec import ConcatSource, Feature, PathSource, Span, StackSource, parse_path
 
 
 class AbsentError(Exception):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hephaes_rpc.engine.spec import TFRecordOutput
+from hephaes_rpc.engine.specs.spec import TFRecordOutput
 
 Example = dict[str, tuple[str, list[Any]]]
 LENGTH = "__sequence_length__"

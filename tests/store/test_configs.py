@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine.document import SpecDocument, load, to_dict
+from hephaes_rpc.engine.specs.document import SpecDocument, load, to_dict
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import Asset
 from hephaes_rpc.serde import encode, unstructure

@@ -5,8 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
-from hephaes_rpc.engine.authored import Encoding, Estimate, Inspection, PreviewResult, PreviewRow
-from hephaes_rpc.engine.document import SpecDocument, load
+from hephaes_rpc.engine.authoring.authored import Encoding, Estimate, Inspection, PreviewResult, PreviewRow
+from hephaes_rpc.engine.specs.document import SpecDocument, load
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import Asset, DraftStatus
 from hephaes_rpc.serde import unstructure

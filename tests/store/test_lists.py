@@ -9,8 +9,8 @@ from typing import Any
 import apsw
 import pytest
 
-from hephaes_rpc.engine.document import SpecDocument
-from hephaes_rpc.engine.spec import ConversionSpec
+from hephaes_rpc.engine.specs.document import SpecDocument
+from hephaes_rpc.engine.specs.spec import ConversionSpec
 from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.store import app as app_module
 from hephaes_rpc.store import assets, configs, conversions, jobs, outputs, pages

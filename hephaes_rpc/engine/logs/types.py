@@ -8,10 +8,10 @@ import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from hephaes_rpc.engine.bundled import bundled_definition
-from hephaes_rpc.engine.idl import parse_idl
-from hephaes_rpc.engine.jsonmsg import json_definition
-from hephaes_rpc.engine.msgdef import Definition, parse_definition
+from hephaes_rpc.engine.messages.bundled import bundled_definition
+from hephaes_rpc.engine.messages.idl import parse_idl
+from hephaes_rpc.engine.messages.jsonmsg import json_definition
+from hephaes_rpc.engine.messages.msgdef import Definition, parse_definition
 from hephaes_rpc.errors import LogError
 
 IDL_ENCODINGS = frozenset(("ros2idl", "omgidl"))
@@ -91,7 +91,7 @@ class Stream:
         if self.wire == "json":
             return json_definition(self.type_name, connection.schema, self.sample or tuple)
         if self.wire == "protobuf":
-            from hephaes_rpc.engine.protomsg import protobuf_definition
+            from hephaes_rpc.engine.messages.protomsg import protobuf_definition
 
             return protobuf_definition(self.type_name, connection.schema)
         if connection.schema_encoding in IDL_ENCODINGS:

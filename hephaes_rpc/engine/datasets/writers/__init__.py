@@ -1,0 +1,125 @@
+"""Dataset writers behind one interface: record batches in, one complete file out."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import field, frozen
+
+from hephaes_rpc.engine.specs.spec import Output, ParquetOutput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PIECE_BYTES = 1 << 20
+FEATURES_SUFFIX = ".features.json"
+SNIPPET_SUFFIX = ".features.py"
+
+
+@frozen
+class WriterResult:
+    """What a finished writer wrote.
+
+    Args:
+        rows: Rows in the file.
+        counts: By field, what was changed on the way (``{"imu": {"narrowed_float64": 1200}}``); zeros left out.
+        sidecars: Files that belong beside it: suffix put after the dataset's stem (``.features.json``) -> content.
+    """
+
+    rows: int
+    counts: Mapping[str, Mapping[str, int]] = field(factory=dict)
+    sidecars: Mapping[str, bytes] = field(factory=dict)
+
+
+@frozen
+class ColumnRole:
+    """What a writer must know of a column beyond its type.
+
+    Args:
+        is_image: Its bytes are image files.
+        is_json: Its text is JSON.
+        has_presence: Absent values are told apart.
+    """
+
+    is_image: bool = False
+    is_json: bool = False
+    has_presence: bool = True
+
+
+MESSAGE = ColumnRole()
+
+
+@frozen
+class ReadBack:
+    """A finished file as its writer read it: rows counted, SHA-256 (hex) of the whole file."""
+
+    rows: int
+    sha256: str
+
+
+def pieces(path: Path, told: Callable[[int], None]) -> Iterator[bytes]:
+    """The bytes of a file, telling how many are done."""
+    done = 0
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+            done += len(piece)
+            told(done)
+
+
+class Writer(Protocol):
+    """One file in the making; used from one thread at a time.
+
+    ``pending_bytes`` is what the writer holds in memory; ``flush`` writes as much of it as the format's rules allow.
+    """
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of the batches taken and not written yet."""
+        ...
+
+    def write(self, batch: "pa.RecordBatch") -> None:
+        """Take a batch of the writer's schema; OSError when the disk says no."""
+        ...
+
+    def flush(self) -> None:
+        """Make ``pending_bytes`` small, if the format allows."""
+        ...
+
+    def finish(self) -> WriterResult:
+        """Write the rest and close the file."""
+        ...
+
+    def abandon(self) -> None:
+        """Let go of the file without completing it; may be called at any time, twice too."""
+        ...
+
+    def read_back(self, told: Callable[[int], None]) -> ReadBack:
+        """Read the finished file, telling the bytes done; OSError where it is not whole."""
+        ...
+
+
+def open_writer(
+    output: Output,
+    schema: "pa.Schema",
+    path: Path,
+    metadata: Mapping[str, str],
+    roles: Mapping[str, ColumnRole] | None = None,
+) -> Writer:
+    """A writer of ``output.format`` for ``path``, which it creates.
+
+    Args:
+        schema: ``timestamp_ns`` int64, then a nullable column per field (a struct) or feature (of any type).
+        roles: By column; those left out are messages.
+        metadata: ``hephaes.spec``, ``hephaes.source``, ``hephaes.version``: stored in the file or its sidecar.
+
+    Raises:
+        SpecError: The schema cannot be written with these options (colliding keys, ...).
+    """
+    if isinstance(output, ParquetOutput):
+        from hephaes_rpc.engine.datasets.writers.parquet import ParquetFile
+
+        return ParquetFile(output, schema, path, metadata, roles or {})
+    from hephaes_rpc.engine.datasets.writers.tfrecord import TFRecordFile
+
+    return TFRecordFile(output, schema, path, metadata, roles or {})

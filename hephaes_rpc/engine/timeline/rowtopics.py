@@ -1,0 +1,45 @@
+"""Which topics the rows of a spec are made of."""
+
+from hephaes_rpc.engine.specs.spec import (
+    ConversionSpec,
+    MetadataSource,
+    PathSource,
+    PerMessageRows,
+    ResampleRows,
+    TriggerRows,
+    leaves,
+)
+
+
+def row_clocks(spec: ConversionSpec) -> dict[str, str]:
+    """The topics that rows are made of, in order, and the clock of each."""
+    match spec.row_strategy:
+        case TriggerRows(trigger_topic=topic, joins=joins, clock=clock):
+            return {topic: clock, **{join.topic: join.clock for join in joins}}
+        case PerMessageRows(topic=topic, clock=clock):
+            return {topic: clock}
+        case ResampleRows(topics=topics, anchor_topic=anchor, clock=clock):
+            named = topics or [*_feature_topics(spec), *([anchor] if anchor is not None else [])]
+            return dict.fromkeys(named, clock)
+    return {}
+
+
+def _feature_topics(spec: ConversionSpec) -> list[str]:
+    """Topics that features and labels name, in order."""
+    sources = [feature.source for feature in spec.features.values()]
+    if spec.labels is not None and spec.labels.source is not None:
+        sources.append(spec.labels.source)
+    found = [leaf for source in sources for _, leaf in leaves(source)]
+    return list(
+        dict.fromkeys(
+            leaf.topic for leaf in found if isinstance(leaf, PathSource | MetadataSource) and leaf.topic is not None
+        )
+    )
+
+
+def main_topic(spec: ConversionSpec) -> str | None:
+    """The topic whose messages make the rows; None for resampled rows."""
+    match spec.row_strategy:
+        case TriggerRows(trigger_topic=topic) | PerMessageRows(topic=topic):
+            return topic
+    return None
