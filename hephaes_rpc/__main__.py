@@ -8,6 +8,8 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     # Arrow's own pools keep what was freed; batches of one size come and go, which malloc serves as fast from less.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # NumPy's BLAS starts a thread per core when it is imported; nothing here multiplies matrices.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     command = sys.argv[1] if len(sys.argv) > 1 else None
     if command == "worker":
         from hephaes_rpc import stdio

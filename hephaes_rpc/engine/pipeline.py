@@ -1,23 +1,25 @@
 """One conversion from a log to published files: index, plan, decode, write, publish.
 
 Strategy: the log is indexed, then everything is planned from the index and written in one pass over the chunks that the
-rows need: whole messages by ``mapped``, rows with features by ``featured``, files by ``datasets``.  A chunk that turns
-out damaged or other than indexed makes the log rebuild its index from what can be read; then everything starts again,
-once.  A task is plain data and its datasets are independent of each other: a task with ``only`` makes some of them, the
-same bytes as one that makes all.
+rows need: whole messages by ``mapped``, rows with features by ``featured`` (imported when a spec is of its kind), files
+by ``datasets.files``.  A chunk that turns out damaged or other than indexed makes the log rebuild its index from what
+can be read; then everything starts again, once.  A task is plain data and its datasets are independent of each other: a
+task with ``only`` makes some of them, the same bytes as one that makes all.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from hephaes_rpc.engine.datasets.featured import FeaturedConversion
 from hephaes_rpc.engine.datasets.intake import UnreadableError
-from hephaes_rpc.engine.datasets.mapped import MappedConversion
 from hephaes_rpc.engine.datasets.outline import Outline
 from hephaes_rpc.engine.logs import LogReader, open_log
 from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.specs.rules import check_spec
 from hephaes_rpc.engine.task import Context, ConvertResult, ConvertTask, OutputFile, Phase, Unit
+
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.datasets.featured import FeaturedConversion
+    from hephaes_rpc.engine.datasets.mapped import MappedConversion
 
 __all__ = ["Context", "ConvertResult", "ConvertTask", "OutputFile", "Phase", "Unit", "convert", "outline"]
 
@@ -34,16 +36,21 @@ def outline(task: ConvertTask, context: Context) -> Outline:
     return _attempt(task, context, lambda conversion: conversion.outline())
 
 
-def _attempt(task: ConvertTask, context: Context, action: Callable[[MappedConversion | FeaturedConversion], T]) -> T:
+def _attempt(task: ConvertTask, context: Context, action: "Callable[[MappedConversion | FeaturedConversion], T]") -> T:
     check_spec(task.spec)
 
     def indexed(done: int, total: int) -> None:
         context.check()
         context.progress("index", done, total, "bytes")
 
-    def conversion(log: LogReader) -> MappedConversion | FeaturedConversion:
-        kind = FeaturedConversion if task.spec.features else MappedConversion
-        return kind(task, context, log)
+    def conversion(log: LogReader) -> "MappedConversion | FeaturedConversion":
+        if task.spec.features:
+            from hephaes_rpc.engine.datasets.featured import FeaturedConversion
+
+            return FeaturedConversion(task, context, log)
+        from hephaes_rpc.engine.datasets.mapped import MappedConversion
+
+        return MappedConversion(task, context, log)
 
     with open_log(task.log_path, indexed) as log:
         indexed(log.summary.size_bytes, log.summary.size_bytes)
