@@ -1,0 +1,40 @@
+-- Jobs that wait: for a time (an interrupted one, tried again not before it), and for other jobs.
+ALTER TABLE jobs ADD COLUMN not_before INTEGER;
+
+CREATE TABLE job_needs (
+    job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    needs_job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    PRIMARY KEY (job_id, needs_job_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX job_needs_by_needed ON job_needs (needs_job_id);
+
+-- What happened to a job and what its workers said, line by line; the oldest lines make room for new ones.
+CREATE TABLE job_logs (
+    job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL CHECK (number >= 1),
+    attempt INTEGER NOT NULL CHECK (attempt >= 0),
+    at INTEGER NOT NULL,
+    level TEXT NOT NULL CHECK (level IN ('info', 'warning', 'error')),
+    source TEXT NOT NULL CHECK (source IN ('sidecar', 'worker')),
+    text TEXT NOT NULL,
+    PRIMARY KEY (job_id, number)
+) STRICT, WITHOUT ROWID;
+
+-- What a conversion has finished of one log, by all that decides its bytes; files as they were published.
+CREATE TABLE finished (
+    conversion_id TEXT NOT NULL REFERENCES conversions (id) ON DELETE CASCADE,
+    asset_id TEXT NOT NULL REFERENCES assets (id) ON DELETE CASCADE,
+    key TEXT NOT NULL CHECK (length(key) = 64),
+    files TEXT NOT NULL CHECK (json_valid(files)),
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (conversion_id, asset_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX finished_by_key ON finished (key, created_at);
+CREATE INDEX finished_by_asset ON finished (asset_id);
+
+-- Scripts below the workspace's scripts folder that the user has enabled, as they were then.
+CREATE TABLE scripts (
+    path TEXT NOT NULL PRIMARY KEY CHECK (path <> ''),
+    sha256 TEXT NOT NULL CHECK (length(sha256) = 64),
+    registered_at INTEGER NOT NULL
+) STRICT;
