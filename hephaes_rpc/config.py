@@ -46,6 +46,7 @@ class Config:
         app_name: Shown by ``health``.
         desktop: Started by the desktop shell.
         max_workers: Conversion workers that may run at once.
+        worker_memory_bytes: Memory that each worker may have.
     """
 
     data_dir: Path
@@ -58,6 +59,7 @@ class Config:
     app_name: str
     desktop: bool
     max_workers: int
+    worker_memory_bytes: int
 
 
 def load(arguments: Options, options: Options, environ: Mapping[str, str]) -> Config:
@@ -88,6 +90,7 @@ def load(arguments: Options, options: Options, environ: Mapping[str, str]) -> Co
         app_name=variable("BACKEND_APP_NAME") or "Hephaes Backend",
         desktop=desktop,
         max_workers=_max_workers(variable("MAX_WORKERS")),
+        worker_memory_bytes=_number("WORKER_MEMORY_MB", variable("WORKER_MEMORY_MB"), 2048, 64, 1 << 20) << 20,
     )
 
 
@@ -109,6 +112,12 @@ def _default_data_dir(desktop: bool) -> Path:
 def _max_workers(text: str | None) -> int:
     if text is None:
         return max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= 64:
-        raise ConfigError(f"HEPHAES_MAX_WORKERS {text!r} is not a number from 1 to 64")
+    return _number("MAX_WORKERS", text, 1, 1, 64)
+
+
+def _number(name: str, text: str | None, default: int, least: int, most: int) -> int:
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not least <= int(text) <= most:
+        raise ConfigError(f"HEPHAES_{name} {text!r} is not a number from {least} to {most}")
     return int(text)

@@ -44,6 +44,7 @@ FindingKind = Literal[
 ]
 
 FINAL: frozenset[JobStatus] = frozenset(("succeeded", "failed", "cancelled"))
+RETRIABLE: frozenset[JobStatus] = frozenset(("failed", "cancelled"))
 ACTIVE: frozenset[JobStatus] = frozenset(("queued", "running", "cancelling"))
 
 
@@ -308,6 +309,18 @@ class Job:
     progress: Progress | None
     error: JobError | None
     signal: str | None
+
+
+@frozen
+class JobLogLine:
+    """A line of a job's log: what the sidecar did with it, or what its worker said."""
+
+    number: int
+    attempt: int
+    time: datetime
+    level: Literal["info", "warning", "error"]
+    source: Literal["sidecar", "worker"]
+    text: str
 
 
 @frozen

@@ -1,7 +1,9 @@
 """Who works on a job: a name that says, to any other process of this machine, whether its bearer is still alive."""
 
 import os
+import signal
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 _UNKNOWN = "-"
@@ -24,6 +26,17 @@ def is_alive(owner: str) -> bool:
     return _exists(int(pid)) if started == _UNKNOWN else _started(int(pid)) == started
 
 
+def kill_worker(owner: str, pid: int) -> bool:
+    """Kill a worker process of an owner that does not answer; False unless the process is known to be its child."""
+    owner_pid = owner.split(":")[1]
+    fields = _stat(pid)
+    if not is_alive(owner) or fields is None or fields[1] != owner_pid:
+        return False
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    return True
+
+
 def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -33,11 +46,16 @@ def _boot() -> str:
 
 def _started(pid: int) -> str | None:
     """When a process started, in clock ticks since boot; None when it has ended, or cannot be known."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else fields[19]
+
+
+def _stat(pid: int) -> list[str] | None:
+    """State, parent and more of a process, as proc(5) lists them behind its name."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in "ZX" else fields[19]
 
 
 def _exists(pid: int) -> bool:

@@ -11,6 +11,8 @@ import logging
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
@@ -35,10 +37,16 @@ class WorkerProcess(asyncio.SubprocessProtocol):
 
     Attributes:
         tasks: Tasks it has been given.
+        heard_at: When it last sent anything (s, monotonic).
+        idle_s: How long its task has neither used the processor nor asked whether to go on, as it told last.
+        on_line: Called with every line it says on stderr that is kept.
     """
 
     def __init__(self) -> None:
         self.tasks = 0
+        self.heard_at = time.monotonic()
+        self.idle_s = 0.0
+        self.on_line: Callable[[str], None] | None = None
         self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._ended = asyncio.Event()
         self._open = {1, 2}
@@ -67,6 +75,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
     def run(self, task: dict[str, Any]) -> None:
         """Give it a task."""
         self.tasks += 1
+        self.heard_at, self.idle_s = time.monotonic(), 0.0
         self._left = KEPT_BYTES
         self._send({"op": "run", "task": task})
 
@@ -131,9 +140,14 @@ class WorkerProcess(asyncio.SubprocessProtocol):
         if fd == 2:
             self._hear(data)
             return
+        self.heard_at = time.monotonic()
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
-            self._events.put_nowait(json.loads(line))
+            event = json.loads(line)
+            if event["event"] == "pulse":
+                self.idle_s = event["idle_s"]
+            else:
+                self._events.put_nowait(event)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         """One of its pipes has been closed."""
@@ -166,4 +180,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
 
     def _log(self, text: bytes) -> None:
         for line in text.splitlines():
-            logger.warning("%d: %s", self.pid, line[:TAIL_BYTES].decode(errors="replace"))
+            said = line[:TAIL_BYTES].decode(errors="replace")
+            logger.warning("%d: %s", self.pid, said)
+            if self.on_line is not None:
+                self.on_line(said)

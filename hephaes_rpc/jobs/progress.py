@@ -19,6 +19,7 @@ PARTS: dict[str, dict[str, tuple[float, float]]] = {
         "write": (0.9, 0.95),
         "publish": (0.95, 1.0),
     },
+    "analyze": {"index": (0.0, 0.2), "analyze": (0.2, 1.0)},
 }
 SETTLED_S = 0.2
 """Rates over less than this are noise."""
@@ -29,7 +30,7 @@ class Meter:
 
     Args:
         job_id: The job.
-        job_type: ``index`` or ``convert``.
+        job_type: ``index``, ``convert`` or ``analyze``.
         n_assets: Assets it works on, one after the other.
     """
 

@@ -10,14 +10,20 @@ again.  A spare one waits, so that indexing begins at once, and index jobs have 
 ``max_workers`` conversions, so that a request that waits for one does not wait for a conversion.
 
 Several sidecars may share a workspace: jobs are claimed by guarded UPDATEs, a cancel written by one is noticed by the
-other, and the jobs of one that has died are taken over by those that live.
+other, and the jobs of one that has died, or has let its lease run out, are taken over by those that live.  A lease is
+held by heartbeats; whether one has run out is judged by the clock of who looks: the heartbeat has not changed for so
+long.  Whoever comes back after that finds the job in another attempt, and nothing of his is stored.
+
+A worker that does not answer is killed: one that sends nothing (it was stopped), or whose task neither computes nor
+asks whether to go on for long (it hangs).  What may pass (a worker that died, a store that is locked) is tried again
+after a pause, as the same job in its next attempt.
 """
 
 import asyncio
 import logging
 import time
 import uuid
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,8 +36,12 @@ from hephaes_rpc.jobs.owner import is_alive, new_owner
 from hephaes_rpc.jobs.process import WorkerProcess
 from hephaes_rpc.jobs.progress import Meter
 from hephaes_rpc.jobs.records import Change, Ending
-from hephaes_rpc.jobs.state import Action, Event
+from hephaes_rpc.jobs.state import Action, Event, pause_s
+from hephaes_rpc.logcontext import log_context
 from hephaes_rpc.model import FINAL, Job, JobError, JobType, Progress
+from hephaes_rpc.store.joblogs import NewLine
+from hephaes_rpc.store.leases import Lease, LeaseLostError
+from hephaes_rpc.store.values import now_us
 
 if TYPE_CHECKING:
     from hephaes_rpc.registry import AppState
@@ -44,12 +54,24 @@ OnProgress = Callable[[Progress], None]
 GRACE_S = 0.5
 WATCH_S = 0.2
 POLL_S = 2.0
-HEARTBEAT_S = 10.0
+HEARTBEAT_S = 5.0
+LEASE_S = 30.0
+SILENT_S = 30.0
+"""A worker at work tells every second that it lives."""
+HANG_S = 300.0
+"""Longer than a disk takes to sync what one file may have left to be written."""
+PAUSED_S = 3.0
+"""A watch so late was stopped itself, with all of its workers perhaps."""
+SAID_LINES = 5
+LINE_CHARS = 2000
 SAVE_PROGRESS_S = 0.5
 STORE_RETRY_S = 1.0
 LISTENING_S = 2.0
 LISTENING_POLL_S = 0.02
 DRAIN_S = 1.8
+
+
+_DOING: dict[JobType, str] = {"index": "indexing", "convert": "converting", "analyze": "analyzing"}
 
 
 @define(eq=False)
@@ -59,6 +81,7 @@ class _Run:
     ws: "OpenWorkspace"
     job: Job
     meter: Meter
+    lease: Lease
     payload: dict[str, Any] = field(factory=dict)
     worker: WorkerProcess | None = None
     stopping: bool = False
@@ -66,7 +89,37 @@ class _Run:
     progress: Progress | None = None
     saved_at: float = 0.0
     done: bool = False
+    silent: str | None = None
+    lost: bool = False
+    lines: list[NewLine] = field(factory=list)
+    said: deque[str] = field(factory=lambda: deque(maxlen=SAID_LINES))
     task: "asyncio.Task[None] | None" = None
+
+    def note(self, level: str, text: str, source: str = "sidecar") -> None:
+        """A line for the job's log."""
+        self.lines.append(NewLine(self.job.attempt, now_us(), level, source, text[:LINE_CHARS]))
+
+    def hear(self, line: str) -> None:
+        """A line that the worker has said."""
+        self.said.append(line[:LINE_CHARS])
+        self.note("warning", line, "worker")
+
+
+class _Leases:
+    """Which owners have let their lease run out, judged by how long their heartbeat has not changed."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], tuple[int, float]] = {}
+
+    def look(self, workspace_id: str, heartbeats: dict[str, int], now: float) -> set[str]:
+        """The owners whose heartbeat has been the same for LEASE_S."""
+        for owner, beat in heartbeats.items():
+            known = self._seen.get((workspace_id, owner))
+            if known is None or known[0] != beat:
+                self._seen[workspace_id, owner] = (beat, now)
+        for key in [key for key in self._seen if key[0] == workspace_id and key[1] not in heartbeats]:
+            del self._seen[key]
+        return {owner for owner in heartbeats if now - self._seen[workspace_id, owner][1] >= LEASE_S}
 
 
 class JobQueue:
@@ -81,7 +134,7 @@ class JobQueue:
         self._endings: dict[str, asyncio.Event] = {}
         self._listening: defaultdict[str, list[OnProgress]] = defaultdict(list)
         self._woken = asyncio.Event()
-        self._retrying = asyncio.Lock()
+        self._leases = _Leases()
         self._draining = False
         self._dispatcher: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -149,8 +202,7 @@ class JobQueue:
 
     async def retry(self, ws: "OpenWorkspace", job_id: str) -> Job:
         """A new job in the place of a failed or cancelled one; raises ``job_not_found``, ``job_not_finished``."""
-        async with self._retrying:
-            job = await self._in_thread(records.retry, ws, job_id)
+        job = await self._in_thread(ws.jobs.retry, job_id)
         self.submit(ws, job)
         return job
 
@@ -193,6 +245,7 @@ class JobQueue:
                 if time.monotonic() - polled >= POLL_S:
                     polled = time.monotonic()
                     await self._take_over()
+                await self._fail_held_back()
                 await self._take_jobs()
                 await self._keep_spare()
             except Exception:
@@ -202,26 +255,28 @@ class JobQueue:
                     await self._woken.wait()
 
     async def _take_jobs(self) -> None:
-        while not self._draining and (lane := self._lane()):
-            claimed = await self._in_thread(self._claim, lane == "index")
+        while not self._draining and (types := self._room()):
+            claimed = await self._in_thread(self._claim, types)
             if claimed is None:
                 return
             self._begin(*claimed)
 
-    def _lane(self) -> str | None:
-        """Which jobs there is room for: ``any``, ``index`` or none."""
-        if len(self._runs) < self._app.config.max_workers:
-            return "any"
-        return None if any(run.job.type == "index" for run in self._runs.values()) else "index"
+    def _room(self) -> tuple[JobType, ...]:
+        """The types of jobs there is room for: what nobody asked for, one at a time, is never in the way of others."""
+        at_work = [run.job.type for run in self._runs.values()]
+        if len(at_work) >= self._app.config.max_workers:
+            return () if "index" in at_work else ("index",)
+        return ("index", "convert") if "analyze" in at_work else ("index", "convert", "analyze")
 
-    def _claim(self, index_only: bool) -> "tuple[OpenWorkspace, Job] | None":
+    def _claim(self, types: tuple[JobType, ...]) -> "tuple[OpenWorkspace, Job] | None":
         for ws in self._app.store.open_workspaces():
-            if (job := records.claim(ws, self._owner, index_only)) is not None:
+            if (job := ws.jobs.claim(self._owner, types)) is not None:
                 return ws, job
         return None
 
     def _begin(self, ws: "OpenWorkspace", job: Job) -> None:
-        run = _Run(ws, job, Meter(job.id, job.type, len(job.target_asset_ids_json)))
+        lease = Lease(job.id, self._owner, job.attempt)
+        run = _Run(ws, job, Meter(job.id, job.type, len(job.target_asset_ids_json)), lease)
         self._runs[job.id] = run
         if self._draining:
             self._stop(run)
@@ -232,36 +287,47 @@ class JobQueue:
     async def _follow(self, run: _Run) -> None:
         """Do one job to its end."""
         job = run.job
+        log_context.set(f"job {job.id}")
         logger.info("job %s (%s), attempt %d: running", job.id, job.type, job.attempt)
+        run.note("info", f"attempt {job.attempt} of {job.max_attempts} begins")
         self._app.notify.job_changed(job)
+        if job.type == "index":
+            self._app.notify.changed("assets", run.ws.id, job.target_asset_ids_json, "updated")
         try:
             ending = await self._work(run)
+        except LeaseLostError:
+            run.lost = True
+            ending = None
         except HephaesError as error:
-            ending = _failed(run, JobError(error.kind, error.message, error.hint, error.data))
+            told = JobError(error.kind, error.message, error.hint, error.data)
+            ending = _failed(run, told, passing=error.kind == "io_error")
         except OSError as error:
             message = f"no worker process could be started: {error.strerror or error}"
-            ending = _failed(run, JobError("io_error", message))
+            ending = _failed(run, JobError("io_error", message), passing=True)
         except Exception:
             incident = uuid.uuid4().hex[:12]
             logger.exception("incident %s in job %s", incident, job.id)
             message = f"a bug of the sidecar; the log has more under incident {incident}"
             ending = _failed(run, JobError("bug", message, data={"incident": incident}))
         try:
-            await self._settle(run, ending)
+            if ending is None or run.lost:
+                logger.warning("job %s, attempt %d: another sidecar has it now", job.id, job.attempt)
+            else:
+                await self._settle(run, ending)
         finally:
             del self._runs[job.id]
             self._woken.set()
 
-    async def _work(self, run: _Run) -> Ending:
+    async def _work(self, run: _Run) -> Ending | None:
+        """Have a worker do the job; how it ended, None when it is no longer ours."""
         run.payload = await self._in_thread(records.begin, run.ws, run.job)
-        if run.job.type == "index":
-            self._app.notify.changed("assets", run.ws.id, run.job.target_asset_ids_json, "updated")
         run.worker = worker = await self._worker_for(run.job.type)
+        worker.on_line = run.hear
         try:
             await self._in_thread(run.ws.jobs.set_worker, run.job.id, self._owner, worker.pid)
             if run.stopping:
                 return self._stopped(run)
-            worker.run(run.payload)
+            worker.run({**run.payload, "memory_bytes": self._app.config.worker_memory_bytes})
             while (event := await worker.event()) is not None:
                 if (ending := await self._take_event(run, event)) is not None:
                     return ending
@@ -275,13 +341,15 @@ class JobQueue:
         if kind == "progress":
             await self._take_progress(run, event)
         elif kind == "indexed":
-            await self._in_thread(records.save_indexed, run.ws, event)
+            await self._in_thread(records.save_indexed, run.ws, event, run.lease)
             self._app.notify.changed("assets", run.ws.id, [event["asset_id"]], "updated")
         elif kind == "published":
-            ids = await self._in_thread(records.save_published, run.ws, run.payload, event)
+            ids = await self._in_thread(records.save_published, run.ws, run.payload, event, run.lease)
             self._app.notify.changed("outputs", run.ws.id, ids, "created")
-            for warning in event["warnings"]:
-                logger.info("job %s: %s", run.job.id, warning)
+            for text in (event["kept"], *event["warnings"]):
+                if text is not None:
+                    logger.info("job %s: %s", run.job.id, text)
+                    run.note("info", text)
         elif kind == "done":
             run.done = True
             return Ending(event=Event.SUCCEED, progress=run.meter.finish())
@@ -317,9 +385,11 @@ class JobQueue:
 
     async def _settle(self, run: _Run, ending: Ending) -> None:
         """Write down how the job has ended, as soon as that can be written."""
+        _note_ending(run, ending)
         while True:
             try:
-                changed = await self._in_thread(records.change, run.ws, run.job.id, ending, run.job.attempt)
+                await self._in_thread(_flush_lines, run)
+                changed = await self._in_thread(records.change, run.ws, run.job.id, ending, run.lease)
                 break
             except HephaesError as error:
                 logger.error("the end of job %s cannot be stored: %s", run.job.id, error)
@@ -333,6 +403,8 @@ class JobQueue:
             logger.warning("job %s is no longer ours", run.job.id)
             return
         job = changed.job
+        if job.status == "interrupted" and not self._draining:
+            self._loop.call_later(1.3 * pause_s(job.attempt), self._woken.set)
         logger.info("job %s: %s%s", job.id, job.status, f": {job.error_message}" if job.error_message else "")
         self._announce(run.ws, changed)
 
@@ -348,6 +420,8 @@ class JobQueue:
         ended = self._endings.pop(job.id, None) if job.status in (*FINAL, "interrupted") else None
         if ended is not None:
             ended.set()
+        if job.status in FINAL and job.type == "index":
+            self._woken.set()  # others may have waited for it
 
     def _tell(self, progress: Progress) -> None:
         self._app.notify.job_progress(progress)
@@ -380,6 +454,12 @@ class JobQueue:
 
     async def _release(self, run: _Run, worker: WorkerProcess) -> None:
         """Keep the worker for another job, or end it; one that has failed says why on stderr before it ends."""
+        try:
+            await self._part_with(run, worker)
+        finally:
+            worker.on_line = None
+
+    async def _part_with(self, run: _Run, worker: WorkerProcess) -> None:
         reusable = not worker.tasks or (run.job.type == "index" and run.done)
         if reusable and worker.alive and not run.stopping:
             self._idle.append(worker)
@@ -406,13 +486,14 @@ class JobQueue:
     # --- other sidecars
 
     async def _watch(self) -> None:
-        """Notice what other sidecars did to our jobs."""
-        beaten = time.monotonic()
+        """Notice what other sidecars did to our jobs, and workers that do not answer."""
+        beaten = looked = time.monotonic()
         while True:
             now = time.monotonic()
+            self._end_silent(now, was_stopped=now - looked > PAUSED_S)
+            looked = now
             try:
-                for run in await self._in_thread(_cancelled, list(self._runs.values())):
-                    self._stop(run)
+                await self._in_thread(self._look_at_jobs)
                 if now - beaten >= HEARTBEAT_S:
                     beaten = now
                     await self._in_thread(self._heartbeat)
@@ -422,13 +503,46 @@ class JobQueue:
                 logger.exception("the store cannot be watched")
             await asyncio.sleep(WATCH_S)
 
+    def _end_silent(self, now: float, *, was_stopped: bool) -> None:
+        """Kill workers that do not answer; nobody is blamed for the time in which this process was stopped itself."""
+        for run in self._runs.values():
+            worker = run.worker
+            if worker is None or not worker.alive or run.silent is not None:
+                continue
+            if was_stopped:
+                worker.heard_at = now
+            if now - worker.heard_at > SILENT_S:
+                run.silent = f"did not answer for {SILENT_S:.0f} s"
+            elif worker.idle_s > HANG_S:
+                run.silent = f"did nothing for {HANG_S:.0f} s"
+            if run.silent is not None:
+                logger.warning("job %s: its worker %d %s and is killed", run.job.id, worker.pid, run.silent)
+                worker.kill()
+
+    def _look_at_jobs(self) -> None:
+        """Stop the runs whose jobs are to be cancelled, end those that are ours no more, store what was said."""
+        for run in list(self._runs.values()):
+            with suppress(HephaesError):  # gone, or for another time
+                held = run.ws.jobs.held(run.job.id)
+                if held is not None and held[:2] != (run.lease.owner, run.lease.attempt):
+                    run.lost = True
+                    self._loop.call_soon_threadsafe(_end, run)
+                elif held is not None and held[2] == "cancelling":
+                    self._loop.call_soon_threadsafe(self._stop, run)
+                _flush_lines(run)
+
     def _heartbeat(self) -> None:
         for ws in {run.ws.id: run.ws for run in list(self._runs.values())}.values():
             ws.jobs.heartbeat(self._owner)
 
+    async def _fail_held_back(self) -> None:
+        """Give up jobs that wait for one that has not succeeded."""
+        for ws, changed in await self._in_thread(self._in_all, records.fail_held_back):
+            self._announce(ws, changed)
+
     async def _take_over(self) -> None:
         """Tell of the jobs that sidecars have left unfinished, then take them up again."""
-        orphans = await self._in_thread(self._in_all, lambda ws: records.mark_orphans(ws, is_alive))
+        orphans = await self._in_thread(self._in_all, self._orphans)
         if orphans:
             until = time.monotonic() + LISTENING_S
             while not (self._app.notify.opened.is_set() or self._draining or time.monotonic() > until):
@@ -438,6 +552,10 @@ class JobQueue:
         for ws, changed in await self._in_thread(self._in_all, records.resume_interrupted):
             self._announce(ws, changed)
 
+    def _orphans(self, ws: "OpenWorkspace") -> list[Change]:
+        late = self._leases.look(ws.id, ws.jobs.heartbeats(), time.monotonic()) - {self._owner}
+        return records.mark_orphans(ws, lambda owner: owner not in late and is_alive(owner))
+
     def _in_all(self, function: "Callable[[OpenWorkspace], list[Change]]") -> "list[tuple[OpenWorkspace, Change]]":
         return [(ws, changed) for ws in self._app.store.open_workspaces() for changed in function(ws)]
 
@@ -445,14 +563,28 @@ class JobQueue:
         return await self._loop.run_in_executor(self._app.executor, function, *args)
 
 
-def _cancelled(runs: list[_Run]) -> list[_Run]:
-    """Those of the runs whose job is to be cancelled."""
-    found = []
-    for run in runs:
-        with suppress(HephaesError):  # gone, or for another time
-            if run.ws.jobs.get(run.job.id).status == "cancelling":
-                found.append(run)
-    return found
+def _end(run: _Run) -> None:
+    """Have nothing more come of a run."""
+    if run.worker is not None:
+        run.worker.kill()
+
+
+def _flush_lines(run: _Run) -> None:
+    """Store what has been said since the last time."""
+    if run.lines:
+        lines, run.lines = run.lines, []
+        run.ws.job_logs.add(run.job.id, lines)
+
+
+def _note_ending(run: _Run, ending: Ending) -> None:
+    """What the job's log says at the end of an attempt."""
+    if ending.event is Event.SUCCEED:
+        run.note("info", "all is done")
+    elif run.stopping:
+        run.note("info", "stopped")
+    elif ending.error is not None:
+        again = ending.passing and run.job.attempt < run.job.max_attempts
+        run.note("error", f"{ending.error.message}{'; it will be tried again' if again else ''}")
 
 
 def _already_finished(job: Job) -> HephaesError:
@@ -460,20 +592,22 @@ def _already_finished(job: Job) -> HephaesError:
     return HephaesError("job_already_finished", message, job_id=job.id, status=job.status)
 
 
-def _failed(run: _Run, error: JobError, signal: str | None = None) -> Ending:
+def _failed(run: _Run, error: JobError, signal: str | None = None, *, passing: bool = False) -> Ending:
     ids = run.job.target_asset_ids_json
     if run.asset < len(ids):
         error.data.setdefault("asset_id", ids[run.asset])
-    return Ending(event=Event.FAIL, error=error, signal=signal, asset=run.asset, progress=run.progress)
+    return Ending(event=Event.FAIL, error=error, signal=signal, asset=run.asset, progress=run.progress, passing=passing)
 
 
 def _died(run: _Run, worker: WorkerProcess) -> Ending:
-    """The ending of a run whose worker has ended without an answer."""
+    """The ending of a run whose worker has ended without an answer; that may pass."""
     signal = worker.signal
     how = f"was killed by {signal}" if signal else f"ended with code {worker.exit_code}"
-    doing = "indexing" if run.job.type == "index" else "converting"
+    how = f"{run.silent} and was killed" if run.silent else how
     log = run.payload["assets"][run.asset]["path"]
-    hint = "the system may have run out of memory" if signal == "SIGKILL" else None
-    data = {"signal": signal} if signal else {"exit_code": worker.exit_code}
-    error = JobError("worker_died", f"the worker process {how} while it was {doing} {log}", hint, data)
-    return _failed(run, error, signal)
+    hint = "the system may have run out of memory" if signal == "SIGKILL" and not run.silent else None
+    data: dict[str, Any] = {"signal": signal} if signal else {"exit_code": worker.exit_code}
+    if run.said:
+        data["log"] = list(run.said)
+    error = JobError("worker_died", f"the worker process {how} while it was {_DOING[run.job.type]} {log}", hint, data)
+    return _failed(run, error, signal, passing=True)

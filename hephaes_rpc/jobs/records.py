@@ -5,8 +5,8 @@ makes it so, and where the row has changed meanwhile the table is asked again.
 """
 
 import logging
+import random
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.jobs.state import Action, Event, may_retry, resume, step
+from hephaes_rpc.jobs.owner import kill_worker
+from hephaes_rpc.jobs.state import Action, Event, pause_s, resume, step
 from hephaes_rpc.jobs.tasks import temp_tag
-from hephaes_rpc.model import ACTIVE, AssetMetadata, Episode, Job, JobError, Progress, TopicSummary
-from hephaes_rpc.store.jobs import JobFilters
-from hephaes_rpc.store.values import ns_to_time
+from hephaes_rpc.model import AssetMetadata, Episode, Job, JobError, Progress, TopicSummary
+from hephaes_rpc.store.joblogs import NewLine
+from hephaes_rpc.store.leases import Lease
+from hephaes_rpc.store.values import now_us, ns_to_time
 from hephaes_rpc.store.workspace import OpenWorkspace
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Ending:
     Args:
         asset: Number of the asset that was at work.
         progress: The last one.
+        passing: The error may pass: the job is tried again while it has attempts left.
     """
 
     event: Event
@@ -39,6 +41,7 @@ class Ending:
     signal: str | None = None
     asset: int = 0
     progress: Progress | None = None
+    passing: bool = False
 
 
 @frozen
@@ -51,25 +54,27 @@ class Change:
 
 
 def begin(ws: OpenWorkspace, job: Job) -> dict[str, Any]:
-    """What the worker gets for a job just claimed; its assets are being indexed from here on, if that is the job.
+    """What the worker gets for a job just claimed.
 
     Files an earlier attempt (or, for a retry, an earlier job) has published may be replaced: they are the conversion's
-    own, in a folder that is the conversion's own.
+    own, in a folder that is the conversion's own.  What is finished already goes along, so that it need not be redone.
     """
     payload = ws.jobs.payload(job.id)
     assets = [{**asset, "path": ws.assets.get(asset["asset_id"]).file_path} for asset in payload["assets"]]
     task = {**payload, "type": job.type, "job_id": job.id, "attempt": job.attempt, "assets": assets}
-    if job.type == "index":
-        for asset in assets:
-            ws.assets.mark_indexing(asset["asset_id"])
-    else:
+    if job.type == "convert":
         task["output_dir"] = job.output_path
         task["overwrite"] = payload["overwrite"] or job.attempt > 1
+        for asset in assets:
+            asset["finished"] = ws.finished.of(payload["conversion_id"], asset["asset_id"])
+            asset["elsewhere"] = (
+                ws.finished.of_others(payload["conversion_id"], asset["asset_id"]) if payload.get("reuse") else []
+            )
     return task
 
 
-def save_indexed(ws: OpenWorkspace, event: Mapping[str, Any]) -> str:
-    """Store what indexing found; the asset's id."""
+def save_indexed(ws: OpenWorkspace, event: Mapping[str, Any], lease: Lease) -> str:
+    """Store what indexing found; the asset's id.  Raises LeaseLostError."""
     found = event["metadata"]
     topics = [TopicSummary(**topic) for topic in found["topics"]]
     metadata = AssetMetadata(
@@ -83,58 +88,70 @@ def save_indexed(ws: OpenWorkspace, event: Mapping[str, Any]) -> str:
         }
     )
     return ws.assets.save_metadata(
-        event["asset_id"], metadata, event["file_size"], event["mtime_ns"], event["fingerprint"]
+        event["asset_id"], metadata, event["file_size"], event["mtime_ns"], event["fingerprint"], lease
     ).id
 
 
-def save_published(ws: OpenWorkspace, task: Mapping[str, Any], event: Mapping[str, Any]) -> list[str]:
-    """Make the files of one asset visible; the ids of the outputs."""
-    return ws.outputs.publish(task["conversion_id"], task["job_id"], [event["asset_id"]], event["outputs"])
+def save_published(ws: OpenWorkspace, task: Mapping[str, Any], event: Mapping[str, Any], lease: Lease) -> list[str]:
+    """Make the files of one asset visible; the ids of the outputs.  Raises LeaseLostError."""
+    return ws.outputs.publish(
+        task["conversion_id"],
+        task["job_id"],
+        [event["asset_id"]],
+        event["outputs"],
+        lease=lease,
+        key=event["key"],
+    )
 
 
-def change(ws: OpenWorkspace, job_id: str, ending: Ending, attempt: int | None = None) -> Change | None:
+def change(ws: OpenWorkspace, job_id: str, ending: Ending, lease: Lease | None = None) -> Change | None:
     """Carry an event into the store; None when it cannot happen (any more).
 
     Args:
         ws: The job's workspace.
         job_id: The job; raises ``job_not_found``.
-        ending: The event and what is known about it; an error is kept only by a job that fails.
-        attempt: Nothing happens unless the job is still in this attempt.
+        ending: The event and what is known about it; an error is kept by a job that fails, or is to be tried again.
+        lease: Nothing happens unless it is still held.
     """
     while True:
         job = ws.jobs.get(job_id)
-        found = step(job.status, ending.event)
-        if found is None or attempt not in (None, job.attempt):
+        event = ending.event
+        if event is Event.FAIL and ending.passing and job.attempt < job.max_attempts:
+            event = Event.RETRY
+        found = step(job.status, event)
+        if found is None or (lease is not None and lease.attempt != job.attempt):
             return None
         if found.status == job.status:
             return Change(job, found.actions)
         failed = found.status == "failed"
-        asset_ids = _clean(ws, job, ending if failed else None) if Action.CLEAN in found.actions else ()
-        changed = ws.jobs.transition(
+        told = failed or event is Event.RETRY
+        if Action.CLEAN in found.actions:
+            sweep(job)
+        settled = ws.jobs.settle(
             job_id,
             expect=(job.status,),
             to=found.status,
-            error=ending.error if failed else None,
-            signal=ending.signal if failed else None,
+            error=ending.error if told else None,
+            signal=ending.signal if told else None,
             progress=ending.progress and attrs.evolve(ending.progress, status=found.status),
+            lease=lease,
+            wait_us=_pause_us(job.attempt) if event is Event.RETRY else None,
+            failed_asset_id=_failed_asset(job, ending) if failed and Action.CLEAN in found.actions else None,
         )
-        if changed is not None:
-            return Change(changed, found.actions, asset_ids)
+        if settled is not None:
+            changed, asset_ids = settled
+            return Change(changed, found.actions, tuple(asset_ids))
 
 
-def _clean(ws: OpenWorkspace, job: Job, failure: Ending | None) -> tuple[str, ...]:
-    """Remove what an attempt left behind; the ids of the assets that are no longer being indexed."""
-    if job.type != "index":
-        sweep(job)
-        return ()
-    changed = []
-    for number, asset_id in enumerate(job.target_asset_ids_json):
-        if failure is not None and failure.error is not None and number == failure.asset:
-            with suppress(HephaesError):  # the asset may be gone
-                changed.append(ws.assets.save_failure(asset_id, failure.error.message).id)
-        elif ws.assets.restore_status(asset_id) is not None:
-            changed.append(asset_id)
-    return tuple(changed)
+def _pause_us(attempt: int) -> int:
+    """Until the next attempt, with a share of chance so that jobs that failed together do not come back together."""
+    return int(1e6 * pause_s(attempt) * random.uniform(0.8, 1.2))  # noqa: S311
+
+
+def _failed_asset(job: Job, ending: Ending) -> str | None:
+    """The asset that an index job failed on."""
+    ids = job.target_asset_ids_json
+    return ids[ending.asset] if job.type == "index" and ending.error is not None and ending.asset < len(ids) else None
 
 
 def sweep(job: Job) -> None:
@@ -149,72 +166,53 @@ def sweep(job: Job) -> None:
 
 
 def mark_orphans(ws: OpenWorkspace, is_alive: Callable[[str], bool]) -> list[Change]:
-    """Jobs whose sidecar is gone are interrupted (or cancelled, if that was asked for)."""
-    found = (change(ws, job.id, Ending(event=Event.ORPHAN), job.attempt) for job in ws.jobs.orphans(is_alive))
-    return [each for each in found if each is not None]
-
-
-def resume_interrupted(ws: OpenWorkspace) -> list[Change]:
-    """Interrupted jobs are queued again, or fail when they have had all their attempts."""
+    """Jobs whose sidecar is gone, or no longer answers, are interrupted (or cancelled, if that was asked for)."""
     changes = []
-    for job in ws.jobs.list(JobFilters(status="interrupted"), limit=500, sort="created_at").items:
-        error = JobError(
-            "worker_died", f"the sidecar ended {job.attempt} times while the job was at work", data={"job_id": job.id}
-        )
-        ending = Ending(event=resume(job.attempt, job.max_attempts), error=error)
-        if (changed := change(ws, job.id, ending, job.attempt)) is not None:
+    for job in ws.jobs.orphans(is_alive):
+        held = ws.jobs.held(job.id)
+        if held is None or is_alive(held[0]):
+            continue
+        owner, attempt, _ = held
+        pid = ws.jobs.worker_pid(job.id)
+        if pid is not None and kill_worker(owner, pid):
+            logger.warning("job %s: its sidecar does not answer; its worker %d has been ended", job.id, pid)
+        if (changed := change(ws, job.id, Ending(event=Event.ORPHAN), Lease(job.id, owner, attempt))) is not None:
+            note(ws, changed.job, "warning", f"attempt {attempt}: its sidecar is gone or does not answer")
             changes.append(changed)
     return changes
 
 
-def retry(ws: OpenWorkspace, job_id: str) -> Job:
-    """A new job in the place of one that failed or was cancelled.
-
-    Raises:
-        HephaesError: ``job_not_found``; ``job_not_finished`` when it did not end so, or when another retry is at work;
-            ``unsupported`` for a conversion that was imported.
-    """
-    job = ws.jobs.get(job_id)
-    if not may_retry(job.status):
-        raise HephaesError(
-            "job_not_finished",
-            f"the job {job_id} is {job.status}: only a failed or cancelled job can be retried",
-            job_id=job_id,
-            status=job.status,
+def resume_interrupted(ws: OpenWorkspace) -> list[Change]:
+    """Interrupted jobs whose time has come are queued again, or fail when they have had all their attempts."""
+    changes = []
+    for job in ws.jobs.due():
+        error = JobError(
+            "worker_died", f"the sidecar ended {job.attempt} times while the job was at work", data={"job_id": job.id}
         )
-    conversion_id = ws.conversions.of_job(job_id)
-    payload = ws.jobs.payload(job_id)
-    if not payload["assets"]:
-        message = f"the job {job_id} was imported from an older program, which has not kept what is to be done"
-        raise HephaesError("unsupported", message, hint="conversions/create", job_id=job_id)
-    if conversion_id is not None:
-        latest = ws.conversions.get(conversion_id).job
-        if latest.status in ACTIVE or latest.status == "interrupted":
-            message = f"the job {job_id} is being retried already, as {latest.id}"
-            raise HephaesError("job_not_finished", message, job_id=latest.id, status=latest.status)
-        payload["overwrite"] = True
-    new = ws.jobs.create(
-        job.type,
-        job.target_asset_ids_json,
-        job.config_json,
-        payload,
-        output_path=job.output_path,
-        policy=job.representation_policy,
-        max_attempts=job.max_attempts,
-        retry_of=job.id,
-    )
-    if conversion_id is not None:
-        ws.conversions.move_to_job(conversion_id, new.id)
-    return new
+        ending = Ending(event=resume(job.attempt, job.max_attempts), error=error)
+        if (changed := change(ws, job.id, ending)) is not None:
+            changes.append(changed)
+    return changes
 
 
-def claim(ws: OpenWorkspace, owner: str, index_only: bool) -> Job | None:
-    """Take a queued job; writes nothing when there is none."""
-    if ws.jobs.counts()["queued"] == 0:
-        return None
-    if not index_only:
-        return ws.jobs.claim(owner)
-    for job in ws.jobs.list(JobFilters(status="queued", type="index"), limit=8, sort="created_at").items:
-        if (claimed := ws.jobs.claim_job(job.id, owner)) is not None:
-            return claimed
-    return None
+def fail_held_back(ws: OpenWorkspace) -> list[Change]:
+    """Queued jobs that need one which did not succeed fail with its reason."""
+    changes = []
+    for job_id, needed_id, status, why in ws.jobs.held_back():
+        kind = "cancelled" if why is None else why.kind
+        reason = f"it was {status}" if why is None else why.message
+        error = JobError(
+            kind,
+            f"the log could not be indexed first: {reason}",
+            None if why is None else why.hint,
+            {**({} if why is None else why.data), "needs_job_id": needed_id},
+        )
+        if (changed := change(ws, job_id, Ending(event=Event.FAIL, error=error))) is not None:
+            note(ws, changed.job, "error", error.message)
+            changes.append(changed)
+    return changes
+
+
+def note(ws: OpenWorkspace, job: Job, level: str, text: str) -> None:
+    """Add what the sidecar has to say to a job's log."""
+    ws.job_logs.add(job.id, [NewLine(job.attempt, now_us(), level, "sidecar", text)])

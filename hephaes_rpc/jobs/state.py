@@ -21,7 +21,9 @@ class Event(Enum):
     SUCCEED = "succeed"
     """Its worker has done everything and all of it is in the store."""
     FAIL = "fail"
-    """Its worker gave up, or died."""
+    """Its worker gave up, or died; or a job that it needs did not succeed."""
+    RETRY = "retry"
+    """It failed for a reason that may pass, and attempts are left."""
     STOP = "stop"
     """Its worker was stopped because the sidecar leaves."""
     ORPHAN = "orphan"
@@ -53,15 +55,18 @@ class Step(NamedTuple):
 TABLE: dict[tuple[JobStatus, Event], Step] = {
     ("queued", Event.CLAIM): Step("running"),
     ("queued", Event.CANCEL): Step("cancelled"),
+    ("queued", Event.FAIL): Step("failed"),
     ("running", Event.CANCEL): Step("cancelling", (Action.ASK,)),
     ("running", Event.SUCCEED): Step("succeeded", (Action.PROGRESS_100,)),
     ("running", Event.FAIL): Step("failed", (Action.CLEAN,)),
+    ("running", Event.RETRY): Step("interrupted", (Action.CLEAN,)),
     ("running", Event.STOP): Step("interrupted", (Action.CLEAN,)),
     ("running", Event.ORPHAN): Step("interrupted", (Action.CLEAN,)),
     ("cancelling", Event.CANCEL): Step("cancelling", (Action.ASK,)),
     # The work was done before the worker heard of it.
     ("cancelling", Event.SUCCEED): Step("succeeded", (Action.PROGRESS_100,)),
     ("cancelling", Event.FAIL): Step("cancelled", (Action.CLEAN,)),
+    ("cancelling", Event.RETRY): Step("cancelled", (Action.CLEAN,)),
     ("cancelling", Event.STOP): Step("cancelled", (Action.CLEAN,)),
     ("cancelling", Event.ORPHAN): Step("cancelled", (Action.CLEAN,)),
     ("interrupted", Event.CANCEL): Step("cancelled"),
@@ -80,6 +85,6 @@ def resume(attempt: int, max_attempts: int) -> Event:
     return Event.REQUEUE if attempt < max_attempts else Event.GIVE_UP
 
 
-def may_retry(status: JobStatus) -> bool:
-    """Whether a new job may be made from one that has ended so."""
-    return status in ("failed", "cancelled")
+def pause_s(attempt: int) -> float:
+    """How long a job is left alone after that attempt, as far as no chance is added: 1, 4, 16 s."""
+    return float(4 ** min(attempt - 1, 2))

@@ -1,8 +1,9 @@
 """What a worker process does with a task: index logs, convert logs.  Everything it finds leaves it as events.
 
 Events are JSON objects with the member ``event``: ``progress`` (asset, phase, done, total, unit, message), ``indexed``
-(asset_id, metadata, file_size, mtime_ns, fingerprint), ``published`` (asset_id, outputs, counts, warnings) and
-``answer`` (value).  The engine is imported once it is known which part of it is needed.
+(asset_id, metadata, file_size, mtime_ns, fingerprint), ``published`` (asset_id, outputs, counts, warnings, key, and in
+``kept`` why nothing was written) and ``answer`` (value).  The engine is imported once it is known which part of it is
+needed.
 """
 
 import os
@@ -162,12 +163,26 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
 
 
 def _convert(context: Context, asset: dict[str, Any]) -> None:
+    from hephaes_rpc.engine.datasets import reuse
+    from hephaes_rpc.engine.datasets.manifest import file_name
+    from hephaes_rpc.engine.identity import identify
     from hephaes_rpc.engine.pipeline import ConvertTask, convert
-    from hephaes_rpc.engine.specs.document import load
+    from hephaes_rpc.engine.specs.document import load, to_dict
 
     task = context.task
     document = load(task["spec"])
     registered_file(asset["path"])
+    key = reuse.key_of(
+        identify(Path(asset["path"])),
+        file_name(asset["path"]),
+        to_dict(document),
+        asset["episode_id"],
+        [],
+    )
+    if (kept := _kept(context, asset, key)) is not None:
+        context.emit(kept)
+        context.progress("publish", 1, 1, "rows", kept["kept"])
+        return
     result = convert(
         ConvertTask(
             log_path=asset["path"],
@@ -187,8 +202,30 @@ def _convert(context: Context, asset: dict[str, Any]) -> None:
             "outputs": [attrs.asdict(output) for output in result.outputs],
             "counts": dict(result.counts),
             "warnings": _first(result.warnings),
+            "key": key,
+            "kept": None,
         }
     )
+
+
+def _kept(context: Context, asset: dict[str, Any], key: str) -> dict[str, Any] | None:
+    """The event of a log whose files are finished already, by an earlier attempt or by another conversion."""
+    from hephaes_rpc.engine.datasets import reuse
+
+    told = {"event": "published", "asset_id": asset["asset_id"], "counts": {}, "warnings": [], "key": key}
+    name = asset["episode_id"]
+    own = asset.get("finished")
+    if own is not None and own[0] == key and reuse.are_intact(own[1]):
+        return {**told, "outputs": own[1], "kept": f"{name} is finished and unchanged: kept, nothing was written"}
+    for other_key, files in asset.get("elsewhere", ()):
+        context.check()
+        if other_key != key or not reuse.are_intact(files):
+            continue
+        made = reuse.linked(files, Path(context.task["output_dir"]), context.temp_tag)
+        if made is not None:
+            where = Path(files[0]["path"]).parent.name
+            return {**told, "outputs": made, "kept": f"{name} is unchanged since {where}: linked, nothing was copied"}
+    return None
 
 
 def registered_file(path: str) -> os.stat_result:

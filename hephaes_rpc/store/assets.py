@@ -22,6 +22,7 @@ from hephaes_rpc.store.assetsearch import NUMBER, ROOT_MARK, AssetFilters, Asset
 from hephaes_rpc.store.conversions import conversions_of_asset
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.jobs import jobs_of_asset
+from hephaes_rpc.store.leases import Lease
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
 from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.tags import tags_of
@@ -198,10 +199,16 @@ class Assets:
         file_size: int,
         mtime_ns: int,
         fingerprint: str | None = None,
+        lease: Lease | None = None,
     ) -> Asset:
-        """Indexing has succeeded on a file of that size, mtime and fingerprint; raises ``asset_not_found``."""
+        """Indexing has succeeded on a file of that size, mtime and fingerprint; raises ``asset_not_found``.
+
+        With a lease it also raises LeaseLostError, and then nothing is stored.
+        """
         now = now_us()
         with self._db.write("assets") as session:
+            if lease is not None:
+                lease.hold(session)
             asset = self._update(
                 session,
                 asset_id,

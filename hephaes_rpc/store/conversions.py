@@ -62,6 +62,7 @@ class Conversions:
         saved_config_id: str | None = None,
         saved_config_revision_id: str | None = None,
         job_config: dict[str, Any] | None = None,
+        needs: Sequence[str] = (),
     ) -> ConversionDetail:
         """A conversion with its queued job, in one transaction; raises ``asset_not_found``.
 
@@ -76,6 +77,7 @@ class Conversions:
             saved_config_id: The config it was made from.
             saved_config_revision_id: The revision of that config.
             job_config: ``config_json`` of the job; without it ``config`` and the output path.
+            needs: Jobs that must have succeeded before its job starts.
         """
         conversion_id, now = conversion_id or new_id(), now_us()
         with self._db.write("jobs") as session:
@@ -91,6 +93,7 @@ class Conversions:
                 max_attempts=max_attempts,
                 retry_of=None,
                 conversion_id=conversion_id,
+                needs=needs,
             )
             session.run(
                 "INSERT INTO conversions (id, job_id, config, representation_policy, output_path, saved_config_id,"

@@ -15,6 +15,8 @@ from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import OutputDetail, OutputRole, OutputSummary
 from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.db import Database, Row, Session
+from hephaes_rpc.store.finished import note_finished
+from hephaes_rpc.store.leases import Lease
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
 from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.values import folded, from_json, new_id, now_us, to_json, to_time
@@ -82,6 +84,9 @@ class Outputs:
         asset_ids: Sequence[str],
         files: Iterable[Mapping[str, Any]],
         manifests: Mapping[str, Any] | None = None,
+        *,
+        lease: Lease | None = None,
+        key: str | None = None,
     ) -> list[str]:
         """Make finished files visible, in one transaction that survives a power cut; their ids in order.
 
@@ -93,11 +98,15 @@ class Outputs:
             asset_ids: The assets they were made from.
             files: ``path`` (absolute), ``size_bytes`` and, where known, ``rows``, ``sha256``, ``role``, ``format``.
             manifests: Path of a manifest file -> its content; read from the file where it is not given.
+            lease: Raise LeaseLostError, and publish nothing, unless it is still held.
+            key: Of all that decides the bytes of the files of the one asset; remembered with them.
         """
         files = list(files)
         contents = _manifests([file["path"] for file in files], manifests or {})
         now = now_us()
         with self._db.write("outputs", durable=True) as session:
+            if lease is not None:
+                lease.hold(session)
             folder = session.value("SELECT output_path FROM conversions WHERE id = ?", (conversion_id,))
             if folder is None:
                 message = f"no conversion has the id {conversion_id}"
@@ -116,6 +125,8 @@ class Outputs:
                 "INSERT INTO output_assets (output_id, position, asset_id) VALUES (?, ?, ?)",
                 [(output_id, position, asset_id) for output_id in ids for position, asset_id in enumerate(asset_ids)],
             )
+            if key is not None:
+                note_finished(session, self._places, conversion_id, asset_ids[0], key, files)
         return ids
 
     def _upsert(

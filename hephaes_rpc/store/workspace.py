@@ -11,6 +11,8 @@ from hephaes_rpc.store.conversions import Conversions
 from hephaes_rpc.store.dashboard import Dashboard
 from hephaes_rpc.store.db import Database, os_error, scripts
 from hephaes_rpc.store.drafts import Drafts
+from hephaes_rpc.store.finished import Finished
+from hephaes_rpc.store.joblogs import JobLogs
 from hephaes_rpc.store.jobs import Jobs
 from hephaes_rpc.store.legacy import import_once
 from hephaes_rpc.store.outputs import Outputs
@@ -64,6 +66,8 @@ class OpenWorkspace:
         self.jobs = Jobs(self.db, places)
         self.conversions = Conversions(self.db, places)
         self.outputs = Outputs(self.db, places)
+        self.job_logs = JobLogs(self.db)
+        self.finished = Finished(self.db, places)
         self.tags = Tags(self.db)
         self.configs = Configs(self.db)
         self.drafts = Drafts(self.db)

@@ -79,23 +79,28 @@ def files(conversion: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-def test_a_worker_that_dies_by_a_signal_fails_its_job_alone(
+def test_a_worker_that_dies_by_a_signal_costs_its_job_an_attempt_and_others_nothing(
     ready: Sidecar, long_log: Path, short_log: Path, number: signal.Signals
 ) -> None:
     conversion = started(ready, indexed(ready, long_log))
+    short = indexed(ready, short_log)
     os.kill(worker_of(ready, conversion), number)
-    job = finished(ready, conversion["job_id"])
-    assert (job["status"], job["signal"], job["error"]["kind"]) == ("failed", number.name, "worker_died")
+    job_id = conversion["job_id"]
+    lost = ready.wait_for("jobs/didChange", lambda p: p["job"]["id"] == job_id and p["job"]["status"] == "interrupted")
+    job = lost["job"]
+    assert (job["signal"], job["error"]["kind"]) == (number.name, "worker_died")
     assert number.name in job["error_message"]
     assert (job["attempt"], job["progress"]["percentage"] < 100) == (1, True)
     assert files(conversion) == []
     assert ready.request("outputs/list")["total"] == 0
-    assert ready.request("health")["jobs"] == {"queued": 0, "running": 0}
     detail = ready.request("conversions/get", {"conversion_id": conversion["id"]})
-    assert (detail["status"], detail["error_message"]) == ("failed", job["error_message"])
+    assert (detail["status"], detail["error_message"]) == ("interrupted", job["error_message"])
 
-    after = ready.request("conversions/create", {"asset_ids": [indexed(ready, short_log)]})
+    after = ready.request("conversions/create", {"asset_ids": [short]})
     assert finished(ready, after["job_id"])["status"] == "succeeded"
+    again = finished(ready, job_id)
+    assert (again["status"], again["attempt"], again["error"]) == ("succeeded", 2, None)
+    assert statuses(ready, job_id) == ["queued", "running", "interrupted", "queued", "running", "succeeded"]
     assert ready.shutdown() == 0
 
 

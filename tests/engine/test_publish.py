@@ -36,8 +36,8 @@ def test_nothing_is_left_without_commit(tmp_path: Path) -> None:
 
 def test_renames_follow_the_claims_and_only_after_every_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, str]] = []
-    sync, replace = publish._sync, Path.replace
-    monkeypatch.setattr(publish, "_sync", lambda path: (told.append(("sync", path.name)), sync(path)))
+    sync, replace = publish.sync, Path.replace
+    monkeypatch.setattr(publish, "sync", lambda path: (told.append(("sync", path.name)), sync(path)))
     monkeypatch.setattr(Path, "replace", lambda a, b: (told.append(("rename", b.name)), replace(a, b)))
     with Publication(tmp_path, "t", overwrite=False) as publication:
         for name in ("z", "a", "m"):

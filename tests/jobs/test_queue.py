@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hephaes_rpc.errors import HephaesError
+from hephaes_rpc.jobs import queue
 from hephaes_rpc.model import Job
 from tests.jobs.bench import LONG, Bench, exists, gone, opened
 
@@ -178,23 +179,90 @@ def test_cancel_of_a_queued_job_is_at_once(on_bench: OnBench, data: Path) -> Non
     on_bench(use, start=False)
 
 
-def test_a_killed_worker_fails_its_job_alone(on_bench: OnBench, long_log: Path, data: Path) -> None:
+def test_a_killed_worker_costs_its_job_an_attempt_and_other_jobs_nothing(
+    on_bench: OnBench, long_log: Path, data: Path
+) -> None:
     async def use(bench: Bench) -> None:
         asset = bench.register(long_log)
         job = bench.convert_job(asset, **LONG)
         pid = await decoding(bench, job)
         os.kill(pid, signal.SIGKILL)
-        failed = await bench.end(job)
-        assert (failed.status, failed.signal) == ("failed", "SIGKILL")
-        assert failed.error is not None
-        assert failed.error.kind == "worker_died"
-        assert "SIGKILL" in failed.error.message
-        assert str(long_log) in failed.error.message
+        await bench.until(lambda: "interrupted" in bench.statuses(job.id))
+        lost = bench.told("jobs/didChange", job.id)[-1]["job"]
+        assert (lost["status"], lost["signal"], lost["error"]["kind"]) == ("interrupted", "SIGKILL", "worker_died")
+        assert "SIGKILL" in lost["error"]["message"]
+        assert str(long_log) in lost["error"]["message"]
         assert bench.files() == []
         after = await bench.end(bench.convert_job(bench.register(data / "poses.bag"), folder="next"))
         assert after.status == "succeeded"
+        ended = await bench.end(job)
+        assert (ended.status, ended.attempt, ended.error, ended.signal) == ("succeeded", 2, None, None)
+        assert bench.statuses(job.id) == ["queued", "running", "interrupted", "queued", "running", "succeeded"]
+        told = [line.text for line in bench.ws.job_logs.page(job.id, 100).items]
+        assert any("SIGKILL" in text and text.endswith("it will be tried again") for text in told)
 
     on_bench(use)
+
+
+def test_a_worker_that_dies_each_time_fails_its_job_in_the_end(
+    on_bench: OnBench, long_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hephaes_rpc.jobs.records.pause_s", lambda attempt: 0.05)
+
+    async def use(bench: Bench) -> None:
+        job = bench.convert_job(bench.register(long_log), **LONG)
+        for attempt in (1, 2, 3):
+            await bench.until(lambda n=attempt: bench.statuses(job.id).count("running") == n)  # type: ignore[misc]
+            run = bench.queue._runs[job.id]
+            await bench.until(lambda r=run: r.progress is not None)  # type: ignore[misc]
+            os.kill(bench.worker_of(job), signal.SIGABRT)
+            await bench.until(lambda: job.id not in bench.queue._runs)
+        failed = await bench.end(job)
+        assert (failed.status, failed.attempt, failed.signal) == ("failed", 3, "SIGABRT")
+        assert failed.error is not None
+        assert failed.error.kind == "worker_died"
+        assert bench.files() == []
+
+    on_bench(use)
+
+
+@pytest.mark.parametrize("kind", ["stopped", "hanging"])
+def test_a_worker_that_does_not_answer_is_killed_and_its_job_tried_again(
+    on_bench: OnBench, long_log: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(queue, "SILENT_S", 1.5)
+    monkeypatch.setattr("hephaes_rpc.jobs.records.pause_s", lambda attempt: 0.05)
+
+    async def use(bench: Bench) -> None:
+        job = bench.convert_job(bench.register(long_log), **LONG)
+        pid = await decoding(bench, job)
+        if kind == "stopped":
+            os.kill(pid, signal.SIGSTOP)
+        else:
+            worker = bench.queue._runs[job.id].worker
+            assert worker is not None
+            worker.idle_s = queue.HANG_S + 1
+        await bench.until(lambda: "interrupted" in bench.statuses(job.id), "the worker to be missed")
+        lost = bench.told("jobs/didChange", job.id)[-1]["job"]
+        assert lost["error"]["kind"] == "worker_died"
+        assert {"stopped": "did not answer", "hanging": "did nothing"}[kind] in lost["error"]["message"]
+        assert gone(pid)
+        ended = await bench.end(job)
+        assert (ended.status, ended.attempt) == ("succeeded", 2)
+
+    on_bench(use)
+
+
+def test_a_worker_may_have_so_much_memory(on_bench: OnBench, long_log: Path) -> None:
+    async def use(bench: Bench) -> None:
+        job = await bench.end(bench.convert_job(bench.register(long_log), **LONG))
+        assert (job.status, job.attempt) == ("failed", 1)
+        assert job.error is not None
+        assert (job.error.kind, job.error.data["reason"]) == ("worker_died", "memory")
+        assert "64 MB" in job.error.message
+        assert bench.files() == []
+
+    on_bench(use, HEPHAES_WORKER_MEMORY_MB="64")
 
 
 def test_retry_makes_a_job_that_takes_the_conversion_over(on_bench: OnBench, long_log: Path, data: Path) -> None:

@@ -5,21 +5,21 @@ from typing import get_args
 
 import pytest
 
-from hephaes_rpc.jobs.state import TABLE, Action, Event, may_retry, resume, step
+from hephaes_rpc.jobs.state import TABLE, Action, Event, pause_s, resume, step
 from hephaes_rpc.model import ACTIVE, FINAL, JobStatus
 
 STATUSES: tuple[JobStatus, ...] = get_args(JobStatus)
 
 # Rows: status; columns: event; "-" where nothing may happen.
 EXPECTED = """
-              claim    cancel      succeed    fail       stop         orphan       requeue  give_up
-queued        running  cancelled   -          -          -            -            -        -
-running       -        cancelling  succeeded  failed     interrupted  interrupted  -        -
-cancelling    -        cancelling  succeeded  cancelled  cancelled    cancelled    -        -
-succeeded     -        -           -          -          -            -            -        -
-failed        -        -           -          -          -            -            -        -
-cancelled     -        -           -          -          -            -            -        -
-interrupted   -        cancelled   -          -          -            -            queued   failed
+              claim    cancel      succeed    fail       retry        stop         orphan       requeue  give_up
+queued        running  cancelled   -          failed     -            -            -            -        -
+running       -        cancelling  succeeded  failed     interrupted  interrupted  interrupted  -        -
+cancelling    -        cancelling  succeeded  cancelled  cancelled    cancelled    cancelled    -        -
+succeeded     -        -           -          -          -            -            -            -        -
+failed        -        -           -          -          -            -            -            -        -
+cancelled     -        -           -          -          -            -            -            -        -
+interrupted   -        cancelled   -          -          -            -            -            queued   failed
 """
 
 
@@ -67,5 +67,5 @@ def test_interrupted_jobs_are_taken_up_while_attempts_are_left() -> None:
     assert [resume(attempt, 3) for attempt in (1, 2, 3, 4)] == [Event.REQUEUE, Event.REQUEUE] + [Event.GIVE_UP] * 2
 
 
-def test_who_may_be_retried() -> None:
-    assert {status for status in STATUSES if may_retry(status)} == {"failed", "cancelled"}
+def test_pauses_grow_to_a_bound() -> None:
+    assert [pause_s(attempt) for attempt in (1, 2, 3, 4, 50)] == [1, 4, 16, 16, 16]

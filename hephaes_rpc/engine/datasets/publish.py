@@ -94,9 +94,9 @@ class Publication:
         """Give all files their final names, in the order they were claimed."""
         with writing_to(self.folder):
             for name in self._names:
-                _sync(self._temporary(name))
+                sync(self._temporary(name))
             self._rename()
-            _sync(self.folder)
+            sync(self.folder)
 
     def size(self, name: str) -> int:
         """Size in bytes of a file not yet committed."""
@@ -112,7 +112,7 @@ class Publication:
                 self._temporary(name).unlink()
 
     def _temporary(self, name: str) -> Path:
-        return self.folder / f".{name}.{self._tag}.tmp"
+        return self.folder / temporary_name(name, self._tag)
 
     def _rename(self) -> None:
         fresh: list[Path] = []
@@ -130,7 +130,13 @@ class Publication:
             raise
 
 
-def _sync(path: Path) -> None:
+def temporary_name(name: str, tag: str) -> str:
+    """What a file is called until it is published."""
+    return f".{name}.{tag}.tmp"
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, reach the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
