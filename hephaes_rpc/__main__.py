@@ -1,4 +1,4 @@
-"""Entry of the program.  For ``serve`` and ``worker`` stdin and stdout are claimed before anything else is imported."""
+"""Entry of the program.  For ``serve``, ``worker`` and ``script`` stdin and stdout are claimed before anything else is imported."""
 
 import os
 import sys
@@ -18,6 +18,13 @@ def main() -> int:
         from hephaes_rpc.jobs import worker
 
         return worker.run(wire)
+    if command == "script":
+        from hephaes_rpc import stdio
+
+        wire = stdio.claim()
+        from hephaes_rpc.engine.computations import runner
+
+        return runner.run(wire.read_fd, wire.write_fd)
     if command == "serve" and not {"-h", "--help"}.intersection(sys.argv):
         from hephaes_rpc import stdio
 

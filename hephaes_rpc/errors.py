@@ -38,6 +38,8 @@ KINDS: dict[str, Kind] = {
     "unsupported": Kind(422, "the log or the request uses something this version does not read or write"),
     "quality_gate": Kind(422, "the log failed a quality gate of the spec"),
     "script_failed": Kind(422, "a user script failed"),
+    "script_not_found": Kind(404, "the folder of scripts has no such file", ("script",)),
+    "script_not_enabled": Kind(409, "the script is not registered, or has changed since", ("script",)),
     "invalid_spec": Kind(422, "the conversion spec contradicts itself or the log"),
     # nouns
     "invalid_path": Kind(400, "the path does not exist, is not a file or a folder, or has the wrong type"),

@@ -1,11 +1,14 @@
 """A conversion as plain data: what is asked for, what comes of it, and what it needs of its surroundings."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from attrs import field, frozen
 
 from hephaes_rpc.engine.specs.spec import ConversionSpec
+
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.computations.scripts import Scripts
 
 Phase: TypeAlias = Literal["index", "plan", "decode", "write", "publish"]
 Unit: TypeAlias = Literal["bytes", "rows", "messages"]
@@ -25,6 +28,7 @@ class ConvertTask:
             ``partition.file_name`` says for a spec with features.
         overwrite: Replace files that already have these names; without it they are refused (``output_exists``).
         metadata: What the spec's document says about itself; told in the manifest.
+        scripts: Where the scripts of ``computations`` are, and which may run; None lets none run.
         only: Names of the datasets to be made, of all that the spec makes of the log; None is all of them.
     """
 
@@ -35,6 +39,7 @@ class ConvertTask:
     stem: str
     overwrite: bool = False
     metadata: Mapping[str, Any] = field(factory=dict)
+    scripts: "Scripts | None" = None
     only: tuple[str, ...] | None = None
 
 

@@ -10,11 +10,12 @@ import json
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
+
+from hephaes_rpc.processes import command
 
 # Not below our own name: what a worker prints is for the log, not for the client.
 logger = logging.getLogger("worker")
@@ -23,13 +24,6 @@ KEPT_BYTES = 64 * 1024
 TAIL_BYTES = 4 * 1024
 STDERR_WAIT_S = 0.5
 """How long a process that has left the group may keep stderr open."""
-
-
-def command() -> list[str]:
-    """How a worker is started."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable, "worker"]
-    return [sys.executable, "-P", "-m", "hephaes_rpc", "worker"]
 
 
 class WorkerProcess(asyncio.SubprocessProtocol):
@@ -59,7 +53,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
     @classmethod
     async def start(cls) -> Self:
         """A new worker; call it in the thread whose end shall be the worker's end.  Raises OSError."""
-        _, worker = await asyncio.get_running_loop().subprocess_exec(cls, *command(), process_group=0)
+        _, worker = await asyncio.get_running_loop().subprocess_exec(cls, *command("worker"), process_group=0)
         return worker
 
     @property

@@ -22,10 +22,9 @@ from typing import Any
 from hephaes_rpc.errors import CancelledByClient, HephaesError
 from hephaes_rpc.jobs import limits
 from hephaes_rpc.jobs.tasks import Context, perform
+from hephaes_rpc.processes import die_with_parent
 from hephaes_rpc.stdio import Wire
 
-PR_SET_PDEATHSIG = 1
-SIGKILL = 9
 PULSE_S = 1.0
 WATCH_S = 0.1
 IDLE_CPU_S = 0.005
@@ -45,14 +44,6 @@ def run(wire: Wire) -> int:
         pass
     sys.stderr.flush()
     return 1
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends; nothing where it cannot."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
 
 
 def warm_up() -> None:

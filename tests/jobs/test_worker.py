@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hephaes_rpc.jobs.process import command
+from hephaes_rpc.processes import command
 from tests.jobs.bench import LONG, gone
 
 
@@ -22,7 +22,7 @@ class Worker:
 
     def __init__(self, argv: list[str] | None = None, env: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
-            argv or command(),
+            argv or command("worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -232,7 +232,7 @@ def test_end_of_input_ends_it_in_the_middle_of_a_task(worker: Worker, long_log: 
 def test_it_dies_with_its_parent_even_inside_a_long_call_that_holds_everything(tmp_path: Path) -> None:
     # The worker's threads cannot run while the call lasts, and its input stays open: only the kernel can end it.
     stuck = (
-        "import ctypes, os, sys, time; from hephaes_rpc.jobs.worker import die_with_parent; die_with_parent();"
+        "import ctypes, os, sys, time; from hephaes_rpc.processes import die_with_parent; die_with_parent();"
         "os.write(1, b'%d\\n' % os.getpid()); ctypes.PyDLL(None).sleep(20)"
     )
     parent = (
@@ -256,4 +256,4 @@ def test_sigterm_ends_it(worker: Worker, data: Path) -> None:
 
 def test_the_frozen_program_starts_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert command() == [sys.executable, "worker"]
+    assert command("worker") == [sys.executable, "worker"]

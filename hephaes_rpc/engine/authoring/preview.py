@@ -9,7 +9,7 @@ are then written by the chosen writer into a scratch file; what that and the pas
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,9 @@ from hephaes_rpc.engine.specs.spec import ConversionSpec, Output, TopicDecoding
 from hephaes_rpc.engine.task import Context, ConvertTask
 from hephaes_rpc.errors import HephaesError, SpecError
 
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.computations.scripts import Scripts
+
 LEAD_ROWS = 64
 MAX_WINDOW_ROWS = 1 << 20
 
@@ -46,11 +49,19 @@ class Preview:
     table: pa.Table
 
 
-def preview(log: LogReader, spec: ConversionSpec, request: PreviewRequest, context: Context, clock: Clock) -> Preview:
+def preview(
+    log: LogReader,
+    spec: ConversionSpec,
+    request: PreviewRequest,
+    context: Context,
+    clock: Clock,
+    scripts: "Scripts | None" = None,
+) -> Preview:
     """Rows of the dataset that a spec makes of a log.
 
     Args:
         clock: Seconds, from any start.
+        scripts: Those that computations of the spec may run.
 
     Raises:
         SpecError: The spec contradicts itself or the log, or has no rows with features.
@@ -63,7 +74,7 @@ def preview(log: LogReader, spec: ConversionSpec, request: PreviewRequest, conte
     check_spec(spec)
     if sum(given is not None for given in (request.start_row, request.offset_s, request.start_ns)) > 1:
         raise SpecError("a preview starts at start_row, at offset_s or at start_ns, not at several of them")
-    return _Previewing(log, spec, request, context, clock).preview()
+    return _Previewing(log, spec, request, context, clock, scripts).preview()
 
 
 def _with_hints(spec: ConversionSpec, hints: dict[str, str]) -> ConversionSpec:
@@ -103,11 +114,22 @@ class _Previewing:
     """One preview."""
 
     def __init__(
-        self, log: LogReader, spec: ConversionSpec, request: PreviewRequest, context: Context, clock: Clock
+        self,
+        log: LogReader,
+        spec: ConversionSpec,
+        request: PreviewRequest,
+        context: Context,
+        clock: Clock,
+        scripts: "Scripts | None",
     ) -> None:
         self.log, self.spec, self.request, self.context, self.clock = log, spec, request, context, clock
         task = ConvertTask(
-            log_path=log.summary.path, spec=spec, output_dir="", episode_id="episode_0001", stem="episode_0001"
+            log_path=log.summary.path,
+            spec=spec,
+            output_dir="",
+            episode_id="episode_0001",
+            stem="episode_0001",
+            scripts=scripts,
         )
         self.conversion = FeaturedConversion(task, context, log)
         self.pass_s = 0.0

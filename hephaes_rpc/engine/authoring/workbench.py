@@ -4,7 +4,7 @@ A chunk that turns out damaged or other than indexed makes the log rebuild its i
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hephaes_rpc.engine.authoring.authored import (
     DraftRequest,
@@ -23,6 +23,9 @@ from hephaes_rpc.engine.specs.document import SpecDocument, to_dict
 from hephaes_rpc.engine.specs.spec import ConversionSpec
 from hephaes_rpc.engine.task import Context
 from hephaes_rpc.errors import HephaesError, LogError
+
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.computations.scripts import Scripts
 
 T = TypeVar("T")
 
@@ -70,9 +73,16 @@ def _result(drafted: Draft, look: Look, rows: PreviewResult | None, warnings: li
     )
 
 
-def preview_log(path: str, spec: ConversionSpec, request: PreviewRequest, context: Context, clock: Clock) -> Preview:
+def preview_log(
+    path: str,
+    spec: ConversionSpec,
+    request: PreviewRequest,
+    context: Context,
+    clock: Clock,
+    scripts: "Scripts | None" = None,
+) -> Preview:
     """Rows of the dataset that a spec makes of a log; raises what ``open_log`` and ``preview`` raise."""
-    return _over(path, context, lambda log: preview(log, spec, request, context, clock))
+    return _over(path, context, lambda log: preview(log, spec, request, context, clock, scripts))
 
 
 def _over(path: str, context: Context, work: Callable[[LogReader], T]) -> T:

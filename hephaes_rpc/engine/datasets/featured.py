@@ -8,7 +8,9 @@ and a part per row, so that shards are exact; its cost is that of reading the lo
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +47,9 @@ from hephaes_rpc.engine.timeline.selection import require_included
 from hephaes_rpc.errors import LogError, SpecError
 from hephaes_rpc.serde import closest
 
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.computations.computed import Computations
+
 Flags = NDArray[np.bool_]
 PIECE_BYTES = 16 << 20
 FIRST_PIECE_ROWS = 256
@@ -68,6 +73,7 @@ class FeaturedConversion:
         self.spec = task.spec
         self.intake = Intake(log, task.spec)
         self.warnings = self.intake.warnings
+        self.computations = _computations(task, context)
 
     def run(self) -> ConvertResult:
         """Plan, write and publish."""
@@ -93,7 +99,10 @@ class FeaturedConversion:
             self.intake.note_losses()
             self.warnings += planned.rows.warnings
             self.warnings += work.warnings()
-            run = Run(self.log.summary, self.intake, work.rows, {}, work.told())
+            told = work.told()
+            if self.computations is not None:
+                told["computations"] = self.computations.told()
+            run = Run(self.log.summary, self.intake, work.rows, {}, told)
             outputs = datasets.publish(run, self.warnings)
         rows = sum(one.result.rows for one in datasets.written)
         counts = {"rows": rows, **self.intake.totals(), **work.totals()}
@@ -229,10 +238,12 @@ class FeaturedConversion:
         """The dataset files."""
         output = self.spec.output
         ages = [] if not isinstance(self.spec.row_strategy, TriggerRows) else self.spec.row_strategy.joins
+        computed = self.computations.fields if self.computations is not None else []
         schema = pa.schema(
             [
                 pa.field(TIMESTAMP, pa.int64()),
                 *features.schema,
+                *computed,
                 *(pa.field(age_column(join.topic), pa.int64()) for join in ages if join.age_column),
             ]
         )
@@ -242,6 +253,7 @@ class FeaturedConversion:
             )
             for feature in features.features
         }
+        roles |= {column.name: ColumnRole(has_presence=False) for column in computed}
         names = [name for name in schema.names if name != TIMESTAMP]
         topics = sorted({topic for feature in features.features for topic in feature.reader.topics})
         return [
@@ -289,7 +301,7 @@ class FeaturedConversion:
             if group_by is not None and self.spec.split is not None:
                 parts[part] = parting.group_parts(self.spec.split, batch.columns[group_by])
 
-        self.evaluate(evolve(planned, features=features), features, note, (0, 2))
+        self.evaluate(evolve(planned, features=features), features, note, (0, 2), compute=False)
         return _Gate(keep, parts[keep] if group_by is not None else None)
 
     def evaluate(
@@ -301,12 +313,14 @@ class FeaturedConversion:
         *,
         first_rows: int | None = None,
         window: tuple[int, int] | None = None,
+        compute: bool = True,
     ) -> int:
         """One pass over the log: ``sink`` gets the batches in order, each with the number of its first row.
 
         Args:
             first_rows: End once there are so many; None takes all.
             window: Only the rows [first, last).
+            compute: Have scripts make their columns of the features.
 
         Returns:
             Stored bytes of the chunks that the pass reads.
@@ -325,8 +339,11 @@ class FeaturedConversion:
         assembly = Assembly(
             self.log, [sources[name] for name in read], [TableTask(table, schema, tuple(range(len(read))))]
         )
-        feed = _Feed(RowMaker(self.intake, planned, features, sources), features.evaluation(), sink)
-        with Lane("features") as lane:
+        maker = RowMaker(self.intake, planned, features, sources)
+        with ExitStack() as stack:
+            computing = stack.enter_context(self.computations) if self.computations is not None and compute else None
+            feed = _Feed(maker, features.evaluation(), computing, sink)
+            lane = stack.enter_context(Lane("features"))
             first = 0 if window is None else window[0]
             taken = [sources[name] for name in read]
             told = told_by(self.context, turn)
@@ -343,8 +360,8 @@ class FeaturedConversion:
 class _Feed:
     """Evaluates batches in pieces whose features take about PIECE_BYTES, judging by the piece before."""
 
-    def __init__(self, maker: RowMaker, evaluation: Evaluation, sink: Sink) -> None:
-        self._maker, self._evaluation, self._sink = maker, evaluation, sink
+    def __init__(self, maker: RowMaker, evaluation: Evaluation, computing: "Computations | None", sink: Sink) -> None:
+        self._maker, self._evaluation, self._computing, self._sink = maker, evaluation, computing, sink
         self._step = FIRST_PIECE_ROWS
 
     def take(self, first: int, batch: pa.RecordBatch) -> None:
@@ -353,10 +370,21 @@ class _Feed:
         while at < batch.num_rows:
             rows = self._maker.rows(first + at, batch.slice(at, self._step))
             found = self._evaluation.evaluate(rows)
+            if self._computing is not None:
+                found = self._computing.add_to(rows, found)
             self._sink(first + at, rows, found, self._evaluation)
             at += len(rows)
             size = sum(column.nbytes for column in found.columns.values()) / len(rows)
             self._step = max(1, min(2 * self._step, int(PIECE_BYTES / max(size, 1))))
+
+
+def _computations(task: ConvertTask, context: Context) -> "Computations | None":
+    """The computations of the spec, where it has any; raises ``script_failed``."""
+    if not task.spec.computations:
+        return None
+    from hephaes_rpc.engine.computations.computed import Computations
+
+    return Computations(task.spec, task.scripts, context.check)
 
 
 def _is_read(features: FeatureSet, topic: str) -> bool:

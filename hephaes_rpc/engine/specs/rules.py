@@ -42,6 +42,7 @@ from hephaes_rpc.engine.specs.transform_params import (
     Scale,
     Transform,
 )
+from hephaes_rpc.engine.specs.values import is_script_path
 from hephaes_rpc.errors import SpecError
 from hephaes_rpc.serde import Issue, Path, closest, shown, unstructure
 
@@ -90,6 +91,7 @@ def spec_issues(spec: ConversionSpec) -> list[Issue]:
     found += _strategy(spec)
     for name, feature in spec.features.items():
         found += _feature(("features", name), name, feature)
+    found += _computations(spec)
     if spec.labels is not None:
         found += _labels(spec.labels, spec.features)
     if spec.split is not None:
@@ -493,10 +495,55 @@ def _columns(spec: ConversionSpec) -> Iterator[Issue]:
             taken[LENGTH_PREFIX + name] = f"the length of {name!r}"
             if feature.presence_flag:
                 taken[name + PRESENCE] = f"the presence of {name!r}"
+        for computation in spec.computations:
+            taken |= {LENGTH_PREFIX + name: f"the length of {name!r}" for name in computation.outputs}
     for name in spec.features:
         if name in taken and name != TIMESTAMP:
             message = f"feature {name!r} has the name of {taken[name]}"
             yield Issue(("features", name), message, "another name", shown(name))
+    taken |= {name: f"the feature {name!r}" for name in spec.features}
+    for k, computation in enumerate(spec.computations):
+        for name in computation.outputs:
+            if name in taken:
+                message = f"the output {name!r} of {computation.file} has the name of {taken[name]}"
+                yield Issue(("computations", k, "outputs", name), message, "another name", shown(name))
+            taken[name] = f"an output of {computation.file}"
+
+
+def _computations(spec: ConversionSpec) -> Iterator[Issue]:
+    """Scripts have names that lead nowhere else, read columns that there are, and owe columns of some shape."""
+    known = [TIMESTAMP, *spec.features]
+    for k, each in enumerate(spec.computations):
+        path: Path = ("computations", k)
+        what = f"computation {each.file}"
+        if not spec.features:
+            yield _no_effect(path, each, f"{what}: computations have no effect without features")
+            continue
+        if not is_script_path(each.file):
+            message = f"{what}: a script is named by its path below the folder of scripts, and ends in .py"
+            yield Issue((*path, "file"), message, "a relative path with slashes", shown(each.file))
+        if not each.function.isidentifier():
+            yield Issue((*path, "function"), f"{what}: {each.function!r} is no name", "a name", shown(each.function))
+        if not each.inputs:
+            yield Issue((*path, "inputs"), f"{what}: it reads no column", "at least one column", "[]")
+        for n, name in enumerate(each.inputs):
+            if name not in known:
+                near = closest(name, known)
+                hint = f"; did you mean {near!r}?" if near else ""
+                message = f"{what}: there is no column {name!r} before it{hint}"
+                yield Issue((*path, "inputs", n), message, "one of " + ", ".join(known), shown(name), near)
+            elif name in each.inputs[:n]:
+                yield Issue((*path, "inputs", n), f"{what}: {name!r} is read twice", "each column once", shown(name))
+        if not each.outputs:
+            yield Issue((*path, "outputs"), f"{what}: it makes no column", "at least one column", "{}")
+        for name, column in each.outputs.items():
+            if (why := _wrong_name(name)) is not None:
+                yield Issue((*path, "outputs", name), f"{what}: {why}", "another name", shown(name))
+            for n, length in enumerate(column.shape):
+                if length < -1:
+                    message = f"{what}: no dimension of {name!r} has length {length}"
+                    yield Issue((*path, "outputs", name, "shape", n), message, "-1 or more", str(length))
+        known += each.outputs
 
 
 def has_label_column(labels: Labels) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from attrs import field, frozen
-from attrs.validators import ge, le, optional
+from attrs.validators import ge, gt, le, optional
 
 from hephaes_rpc.engine.specs.transform_params import Transform
 from hephaes_rpc.engine.specs.values import plain, untagged
@@ -25,6 +25,7 @@ FailurePolicy: TypeAlias = Literal["skip", "warn", "fail"]
 SyncPolicy: TypeAlias = Literal["nearest", "last-known-before", "exact-within-tolerance"]
 Missing: TypeAlias = Literal["default", "zeros", "forward_fill", "drop", "error"]
 DType: TypeAlias = Literal["bytes", "int64", "float32", "float64", "bool", "json", "native"]
+ComputedDType: TypeAlias = Literal["bytes", "int64", "float32", "float64", "bool"]
 MetadataKey: TypeAlias = Literal[
     "timestamp_ns",
     "log_time_ns",
@@ -470,6 +471,40 @@ class Feature:
 
 
 @frozen(kw_only=True)
+class ComputedColumn:
+    """A column that a function of the user's makes; it has a value in every row.
+
+    Args:
+        shape: Length per dimension, -1 for any; ``[]`` is a scalar.
+    """
+
+    dtype: ComputedDType
+    shape: list[int] = field(factory=list)
+    description: str | None = None
+
+
+@frozen(kw_only=True)
+class Computation:
+    """Columns made by a Python function that gets record batches of other columns, in a process of its own.
+
+    Args:
+        file: Script below the folder of enabled scripts, with slashes.
+        function: Takes one ``pyarrow.RecordBatch``, gives a mapping of columns.
+        inputs: Features, ``timestamp_ns`` or outputs of computations before it.
+        outputs: What the function owes.
+        time_limit_s: Of one call, seconds.
+        memory_limit_mb: Of the script, beyond what its process has without it.
+    """
+
+    file: str = field(converter=_trimmed, validator=_not_blank)
+    function: str = field(default="compute", converter=_trimmed, validator=_not_blank)
+    inputs: list[str] = field(converter=_all_trimmed)
+    outputs: dict[str, ComputedColumn]
+    time_limit_s: float = field(default=30.0, validator=[gt(0), le(3600)])
+    memory_limit_mb: int = field(default=1024, validator=[ge(1), le(1 << 20)])
+
+
+@frozen(kw_only=True)
 class Labels:
     """What is to be learnt.
 
@@ -542,6 +577,7 @@ class ConversionSpec:
     Args:
         row_strategy: None converts whole messages.
         features: Columns in their order; needed by and only allowed with ``row_strategy``.
+        computations: Columns that scripts make of features, behind them; in this order.
         mapping: Field -> topics in priority order, the first one present in the log is used (``plan.selectors`` says
             how a topic with several types is named); None takes every decodable topic (``plan.auto_mapping``).
         resample: Of a mapping; None keeps the messages' own times.
@@ -552,6 +588,7 @@ class ConversionSpec:
     decoding: Decoding = field(factory=Decoding)
     row_strategy: RowStrategy | None = None
     features: dict[str, Feature] = field(factory=dict)
+    computations: list[Computation] = field(factory=list)
     labels: Labels | None = None
     split: Split | None = None
     validation: Validation = field(factory=Validation)

@@ -54,3 +54,10 @@ def plain(_instance: object, _attribute: object, value: Any) -> None:
             plain(None, None, item)
     elif value is not None and not isinstance(value, str | bool | int | float | bytes):
         raise ValueError(f"must be made of JSON values and bytes: {type(value).__name__}")
+
+
+def is_script_path(path: str) -> bool:
+    """Whether a path can be that of a script: relative, with slashes, below the folder, ``.py``."""
+    parts = path.split("/")
+    clean = all(part and part not in (".", "..") and part.isprintable() and "\\" not in part for part in parts)
+    return clean and path.endswith(".py") and ":" not in path
