@@ -42,7 +42,9 @@ from hephaes_rpc.methods.common import (
     refused,
     require,
 )
+from hephaes_rpc.methods.indexing import active_or_new
 from hephaes_rpc.model import (
+    Asset,
     AssetDetail,
     ConversionDetail,
     ConversionSummary,
@@ -79,6 +81,14 @@ class ConversionsCreateParams(InWorkspace):
     write_manifest: bool | None = field(default=None, metadata={"doc": "true by default"})
     spec: dict[str, Any] | None = field(default=None, metadata={"doc": "a spec document, or the spec in it"})
     saved_config_id: str | None = field(default=None, converter=given, metadata={"doc": "id or name"})
+    index_first: bool = field(
+        default=False,
+        metadata={"doc": "index what never was, and have the conversion wait for it, instead of refusing it"},
+    )
+    reuse: bool = field(
+        default=True,
+        metadata={"doc": "link files of an earlier conversion of the same log that would come out the same"},
+    )
 
 
 @frozen(kw_only=True)
@@ -128,11 +138,16 @@ def conversions_create(ctx: RequestContext, params: ConversionsCreateParams) -> 
     asset_ids = [asset_id.strip() for asset_id in params.asset_ids]
     require([*_wrong_ids(asset_ids), *_wrong_mapping(params.mapping), *_excluded(params)])
     workspace = ctx.workspace(params.workspace_id)
-    assets = _indexed(workspace, asset_ids)
+    assets = _known(workspace, asset_ids)
+    missing = [each.asset for each in assets if each.metadata is None or each.asset.last_indexed_time is None]
+    if missing and not params.index_first:
+        raise _not_indexed(missing)
     saved = _saved(workspace, params.saved_config_id)
     if saved is not None:
         ctx.app.notify.changed("conversionConfigs", workspace.id, [saved.id], "updated")
-    detail = _create(workspace, assets, params, _document(params, len(assets), saved), saved)
+    document = _document(params, len(assets), saved)
+    needs = [active_or_new(ctx.app, workspace, asset.id, "convert")[0].id for asset in missing]
+    detail = _create(workspace, assets, params, document, saved, needs)
     ctx.app.jobs.submit(workspace, detail.job)
     return detail
 
@@ -234,14 +249,16 @@ def _create(
     params: ConversionsCreateParams,
     document: SpecDocument,
     saved: ConfigInUse | None,
+    needs: Sequence[str],
 ) -> ConversionDetail:
-    """Check the request against the assets, then store the conversion with its queued job."""
+    """Check the request against the assets that are indexed, then store the conversion with its queued job."""
     spec = document.spec
-    mapping: Mapping[str, Sequence[str]] = {}
+    indexed = [each for each in assets if each.metadata is not None]
+    mapping: Mapping[str, Sequence[str]] = spec.mapping or {}
     if spec.features:
-        _require_topics(spec, assets)
-    else:
-        mapping = _resolved(spec, assets)
+        _require_topics(spec, indexed)
+    elif indexed:
+        mapping = _resolved(spec, indexed)
     conversion_id = new_id()
     output_path = str(workspace.outputs_dir / conversion_id)
     policy = representation_policy(spec.output)
@@ -272,6 +289,7 @@ def _create(
             for number, each in enumerate(assets, 1)
         ],
         "overwrite": False,
+        "reuse": params.reuse,
     }
     return workspace.conversions.create(
         [each.asset.id for each in assets],
@@ -283,11 +301,12 @@ def _create(
         saved_config_id=saved.id if saved else None,
         saved_config_revision_id=saved.revision_id if saved else None,
         job_config={"execution": "worker", "output_path": output_path, **config},
+        needs=needs,
     )
 
 
-def _indexed(workspace: OpenWorkspace, asset_ids: Sequence[str]) -> list[AssetDetail]:
-    """The assets with their topics; refuses those that do not exist or were never indexed."""
+def _known(workspace: OpenWorkspace, asset_ids: Sequence[str]) -> list[AssetDetail]:
+    """The assets with their topics; raises ``unknown_asset``."""
     assets = []
     for asset_id in asset_ids:
         try:
@@ -296,16 +315,17 @@ def _indexed(workspace: OpenWorkspace, asset_ids: Sequence[str]) -> list[AssetDe
             if error.kind != "asset_not_found":
                 raise
             raise HephaesError("unknown_asset", error.message, asset_id=asset_id) from None
-    missing = [each.asset for each in assets if each.metadata is None or each.asset.last_indexed_time is None]
-    if missing:
-        names = ", ".join(asset.file_name for asset in missing)
-        raise HephaesError(
-            "asset_not_indexed",
-            f"{names} must be indexed first",
-            hint="assets/index",
-            asset_ids=[asset.id for asset in missing],
-        )
     return assets
+
+
+def _not_indexed(missing: Sequence[Asset]) -> HephaesError:
+    names = ", ".join(asset.file_name for asset in missing)
+    return HephaesError(
+        "asset_not_indexed",
+        f"{names} must be indexed first",
+        hint="assets/index, or index_first",
+        asset_ids=[asset.id for asset in missing],
+    )
 
 
 @frozen

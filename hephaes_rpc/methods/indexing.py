@@ -14,7 +14,7 @@ from hephaes_rpc.model import Job, Progress
 from hephaes_rpc.registry import AppState
 from hephaes_rpc.store.workspace import OpenWorkspace
 
-Trigger = Literal["index_asset", "reindex_all"]
+Trigger = Literal["index_asset", "reindex_all", "convert"]
 Told = Callable[[Progress], None]
 
 
@@ -59,7 +59,7 @@ async def index(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger:
 async def _job(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: Trigger, told: Told) -> Job:
     loop = asyncio.get_running_loop()
     while True:
-        finding = loop.run_in_executor(app.executor, _active_or_new, app, workspace, asset_id, trigger)
+        finding = loop.run_in_executor(app.executor, active_or_new, app, workspace, asset_id, trigger)
         try:
             job, is_ours = await asyncio.shield(finding)
         except asyncio.CancelledError:
@@ -73,7 +73,7 @@ async def _job(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: 
             return job
 
 
-def _active_or_new(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: Trigger) -> tuple[Job, bool]:
+def active_or_new(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: Trigger) -> tuple[Job, bool]:
     """The job that indexes an asset already, or a new one; whether it is new."""
     asset = workspace.assets.get(asset_id)
     active = workspace.jobs.active_for_asset(asset_id, "index")

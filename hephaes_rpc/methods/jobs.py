@@ -4,7 +4,9 @@ from datetime import datetime
 from typing import Literal
 
 from attrs import field, frozen
+from attrs.validators import ge, optional
 
+from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.common import (
     WORKSPACE_ERRORS,
     InWorkspace,
@@ -15,7 +17,7 @@ from hephaes_rpc.methods.common import (
     page_of,
     require,
 )
-from hephaes_rpc.model import Job, JobStatus, JobType
+from hephaes_rpc.model import Job, JobLogLine, JobStatus, JobType
 from hephaes_rpc.registry import Lane, RequestContext, method
 from hephaes_rpc.store.jobs import JobFilters
 
@@ -49,6 +51,23 @@ class JobParams(InWorkspace):
     """One job."""
 
     job_id: str
+
+
+@frozen(kw_only=True)
+class JobsLogsParams(WorkspacePaging):
+    """Which lines of a job's log."""
+
+    job_id: str
+    attempt: int | None = field(default=None, validator=optional(ge(1)), metadata={"doc": "of one attempt only"})
+
+
+@frozen(kw_only=True)
+class JobLogPage:
+    """A page of a job's log; ``total`` counts the lines that are kept."""
+
+    items: list[JobLogLine]
+    total: int
+    next_cursor: str | None
 
 
 @method("jobs/list", params=JobsListParams, result=JobPage, errors=("cursor_mismatch", *WORKSPACE_ERRORS))
@@ -87,3 +106,19 @@ async def jobs_cancel(ctx: RequestContext, params: JobParams) -> Job:
 async def jobs_retry(ctx: RequestContext, params: JobParams) -> Job:
     """Do a failed or cancelled job again, as a new job that names this one in ``retry_of``."""
     return await ctx.app.jobs.retry(ctx.workspace(params.workspace_id), params.job_id)
+
+
+@method(
+    "jobs/logs",
+    params=JobsLogsParams,
+    result=JobLogPage,
+    errors=("job_not_found", "cursor_mismatch", *WORKSPACE_ERRORS),
+)
+def jobs_logs(ctx: RequestContext, params: JobsLogsParams) -> JobLogPage:
+    """What happened to a job and what its workers said, the oldest line first; the newest 2000 lines are kept."""
+    workspace = ctx.workspace(params.workspace_id)
+    workspace.jobs.get(params.job_id)
+    if params.cursor is not None and not (params.cursor.isascii() and params.cursor.isdigit()):
+        raise HephaesError("cursor_mismatch", "the cursor is not one of jobs/logs")
+    page = workspace.job_logs.page(params.job_id, params.limit, int((params.cursor or "0")[:18]), params.attempt)
+    return JobLogPage(items=page.items, total=page.total, next_cursor=page.next_cursor)
