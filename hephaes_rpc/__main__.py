@@ -1,4 +1,4 @@
-"""Entry of the program.  For ``serve``, ``worker`` and ``script`` stdin and stdout are claimed before anything else is imported."""
+"""Entry of the program.  ``serve``, ``worker`` and ``script`` claim stdin and stdout before anything else is imported."""
 
 import os
 import sys

@@ -28,6 +28,7 @@ from hephaes_rpc.engine.specs.spec import (
 from hephaes_rpc.errors import CancelledByClient, ParamsError, SpecError
 
 if TYPE_CHECKING:
+    from hephaes_rpc.engine.computations.scripts import Scripts
     from hephaes_rpc.engine.task import ConvertTask
 
 _OUTPUT_OPTIONS = ("compression", "layout", "row_group_rows", "payload_encoding")
@@ -50,6 +51,7 @@ def add_spec_arguments(parser: argparse.ArgumentParser) -> None:
         help=".bag, .mcap and .db3 files, folders of recordings (default: input.paths of the spec)",
     )
     parser.add_argument("--spec", metavar="FILE", help="a conversion spec, JSON or YAML, instead of the options below")
+    parser.add_argument("--scripts", metavar="DIR", help="run the computations of the spec from scripts in this folder")
     parser.add_argument("--format", choices=("parquet", "tfrecord"), help="default: parquet")
     parser.add_argument("--compression", choices=tuple(compressions), help="default: none")
     parser.add_argument(
@@ -102,6 +104,7 @@ class Asked:
     logs: Sequence[str]
     spec: ConversionSpec
     metadata: Mapping[str, Any]
+    scripts: "Scripts | None" = None
 
     def tasks(self, folder: Path, *, overwrite: bool) -> Iterator[tuple[str, "ConvertTask"]]:
         """A task per log."""
@@ -118,6 +121,7 @@ class Asked:
                     stem=stem,
                     overwrite=overwrite,
                     metadata=self.metadata,
+                    scripts=self.scripts,
                 ),
             )
 
@@ -125,6 +129,8 @@ class Asked:
 def asked_for(arguments: argparse.Namespace) -> Asked:
     """What the command line asks for; raises SpecError, and HephaesError for paths."""
     if arguments.spec is None:
+        if arguments.scripts is not None:
+            raise SpecError("--scripts needs --spec: only computations of a spec run scripts")
         if not arguments.logs:
             raise SpecError("no LOG is given, and no --spec whose input.paths names some")
         return Asked(arguments.logs, _spec(arguments), {})
@@ -145,7 +151,20 @@ def asked_for(arguments: argparse.Namespace) -> Asked:
         logs = logs_of(spec.input)
         spec = evolve(spec, input=evolve(spec.input, paths=[], recursive=False))
     check_logs(spec, len(logs))
-    return Asked(logs, spec, document.metadata)
+    return Asked(logs, spec, document.metadata, _scripts(spec, arguments.scripts))
+
+
+def _scripts(spec: ConversionSpec, folder: str | None) -> "Scripts | None":
+    """The folder whose scripts may run; raises SpecError where the spec needs one, or none."""
+    if not spec.computations:
+        if folder is not None:
+            raise SpecError("--scripts has no effect: the spec has no computations")
+        return None
+    if folder is None:
+        raise SpecError("the spec has computations: say by --scripts DIR that scripts of that folder may run")
+    from hephaes_rpc.engine.computations.scripts import Scripts
+
+    return Scripts(str(Path(folder).absolute()))
 
 
 def _spec(arguments: argparse.Namespace) -> ConversionSpec:

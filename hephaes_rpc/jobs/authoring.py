@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hephaes_rpc.errors import HephaesError
 
 if TYPE_CHECKING:
+    from hephaes_rpc.engine.computations.scripts import Scripts
     from hephaes_rpc.jobs.tasks import Context
 
 
@@ -60,7 +61,8 @@ def _preview(context: "Context") -> dict[str, Any]:
 
     task = context.task
     spec = load(task["spec"]).spec
-    found = preview_log(task["path"], spec, structure(task["request"], PreviewRequest), context, time.perf_counter)
+    request = structure(task["request"], PreviewRequest)
+    found = preview_log(task["path"], spec, request, context, time.perf_counter, scripts_of(task))
     return {"preview": unstructure(found.result)}
 
 
@@ -72,6 +74,16 @@ def _dataset(context: "Context") -> dict[str, Any]:
     wanted = Wanted(path=task["path"], **{**task["wanted"], "place": Place(**task["wanted"]["place"])})
     found: dict[str, Any] = unstructure(read_rows(wanted) if task["type"] == "rows" else read_schema(wanted))
     return found
+
+
+def scripts_of(task: dict[str, Any]) -> "Scripts | None":
+    """The scripts that a task lets run."""
+    given = task.get("scripts")
+    if given is None:
+        return None
+    from hephaes_rpc.engine.computations.scripts import Scripts
+
+    return Scripts(**given)
 
 
 _ON_DATASETS = ("rows", "schema")

@@ -7,6 +7,7 @@ Everything happens on the event loop.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hephaes_rpc.registry import AppState
 
 MAX_AT_ONCE = 2
+SILENT_S = 30.0
 Told = Callable[[str, float], None]
 
 
@@ -49,8 +51,9 @@ class Interactive:
             answer: dict[str, Any] | None = None
             done = False
             try:
-                worker.run({"job_id": "interactive", "attempt": 0, **task})
-                while not done and (event := await worker.event()) is not None:
+                limit = self._app.config.worker_memory_bytes
+                worker.run({"job_id": "interactive", "attempt": 0, "memory_bytes": limit, **task})
+                while not done and (event := await self._event(worker)) is not None:
                     match event["event"]:
                         case "progress":
                             told(event["phase"], 100 * event["done"] / max(event["total"], 1))
@@ -69,6 +72,16 @@ class Interactive:
                 raise _error(answer["error"])
             value: dict[str, Any] = answer["value"]
             return value
+
+    async def _event(self, worker: WorkerProcess) -> dict[str, Any] | None:
+        """The next event; a worker that does not answer for SILENT_S is killed."""
+        while True:
+            try:
+                async with asyncio.timeout(SILENT_S):
+                    return await worker.event()
+            except TimeoutError:
+                if time.monotonic() - worker.heard_at >= SILENT_S:
+                    worker.kill()
 
     async def close(self) -> None:
         """End all workers; who waits for one gets an error."""

@@ -320,7 +320,7 @@ class JobQueue:
 
     async def _work(self, run: _Run) -> Ending | None:
         """Have a worker do the job; how it ended, None when it is no longer ours."""
-        run.payload = await self._in_thread(records.begin, run.ws, run.job)
+        run.payload = await self._in_thread(records.begin, run.ws, run.job, self._app.store.scripts)
         run.worker = worker = await self._worker_for(run.job.type)
         worker.on_line = run.hear
         try:

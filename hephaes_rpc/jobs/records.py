@@ -20,6 +20,7 @@ from hephaes_rpc.jobs.tasks import temp_tag
 from hephaes_rpc.model import AssetMetadata, Episode, Job, JobError, Progress, TopicSummary
 from hephaes_rpc.store.joblogs import NewLine
 from hephaes_rpc.store.leases import Lease
+from hephaes_rpc.store.scripts import EnabledScripts
 from hephaes_rpc.store.values import now_us, ns_to_time
 from hephaes_rpc.store.workspace import OpenWorkspace
 
@@ -53,7 +54,7 @@ class Change:
     asset_ids: tuple[str, ...] = ()
 
 
-def begin(ws: OpenWorkspace, job: Job) -> dict[str, Any]:
+def begin(ws: OpenWorkspace, job: Job, scripts: EnabledScripts) -> dict[str, Any]:
     """What the worker gets for a job just claimed.
 
     Files an earlier attempt (or, for a retry, an earlier job) has published may be replaced: they are the conversion's
@@ -64,6 +65,9 @@ def begin(ws: OpenWorkspace, job: Job) -> dict[str, Any]:
     task = {**payload, "type": job.type, "job_id": job.id, "attempt": job.attempt, "assets": assets}
     if job.type == "convert":
         task["output_dir"] = job.output_path
+        if payload["spec"].get("spec", payload["spec"]).get("computations"):
+            enabled = {path: each.sha256 for path, each in scripts.of(ws.id).items()}
+            task["scripts"] = {"folder": str(ws.scripts_dir), "enabled": enabled}
         task["overwrite"] = payload["overwrite"] or job.attempt > 1
         for asset in assets:
             asset["finished"] = ws.finished.of(payload["conversion_id"], asset["asset_id"])

@@ -172,12 +172,18 @@ def _convert(context: Context, asset: dict[str, Any]) -> None:
     task = context.task
     document = load(task["spec"])
     registered_file(asset["path"])
+    scripts = authoring.scripts_of(task)
+    digests: list[str] = []
+    if document.spec.computations:
+        from hephaes_rpc.engine.computations.computed import digests_of
+
+        digests = digests_of(document.spec, scripts)
     key = reuse.key_of(
         identify(Path(asset["path"])),
         file_name(asset["path"]),
         to_dict(document),
         asset["episode_id"],
-        [],
+        digests,
     )
     if (kept := _kept(context, asset, key)) is not None:
         context.emit(kept)
@@ -192,6 +198,7 @@ def _convert(context: Context, asset: dict[str, Any]) -> None:
             episode_id=asset["episode_id"],
             stem=asset["episode_id"],
             overwrite=task["overwrite"],
+            scripts=scripts,
         ),
         context,
     )

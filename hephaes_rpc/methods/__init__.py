@@ -13,6 +13,7 @@ MODULES = (
     "authoring",
     "drafts",
     "jobs",
+    "scripts",
     "outputs",
     "outputrows",
     "dashboard",

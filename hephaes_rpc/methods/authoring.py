@@ -22,6 +22,7 @@ from hephaes_rpc.store.drafts import DraftDetail, NewDraft
 from hephaes_rpc.store.workspace import OpenWorkspace
 
 if TYPE_CHECKING:
+    from hephaes_rpc.engine.computations.scripts import Scripts
     from hephaes_rpc.engine.specs.document import SpecDocument
 
 T = TypeVar("T")
@@ -34,6 +35,9 @@ LOG_ERRORS = (
     "invalid_path",
     "invalid_spec",
     "quality_gate",
+    "script_failed",
+    "script_not_enabled",
+    "script_not_found",
     "source_changed",
     "worker_died",
     *WORKSPACE_ERRORS,
@@ -167,8 +171,8 @@ async def conversions_preview(ctx: RequestContext, params: PreviewParams) -> Pre
 
     request = part_of(params, PreviewRequest)
     document: SpecDocument = await ctx.in_thread(load, params.spec)
-    _, path = await log_of(ctx, params.workspace_id, params.asset_id)
-    found = await previewed(ctx, path, document, request)
+    workspace, path = await log_of(ctx, params.workspace_id, params.asset_id)
+    found = await previewed(ctx, path, document, request, await scripts_of(ctx, workspace, document))
     return PreviewedResult(
         asset_id=params.asset_id,
         request=request,
@@ -235,12 +239,28 @@ async def drafted(ctx: RequestContext, params: DraftParams, label: str | None) -
     return detail, found
 
 
+async def scripts_of(ctx: RequestContext, workspace: OpenWorkspace, document: "SpecDocument") -> "Scripts | None":
+    """The scripts that a document may run; None where it has no computations.  Raises as ``scripts.ready``."""
+    if not document.spec.computations:
+        return None
+    from hephaes_rpc.methods.scripts import ready
+
+    found: Scripts | None = await ctx.in_thread(ready, ctx, workspace, document)
+    return found
+
+
 async def previewed(
-    ctx: RequestContext, path: str, document: "SpecDocument", request: PreviewRequest
+    ctx: RequestContext,
+    path: str,
+    document: "SpecDocument",
+    request: PreviewRequest,
+    scripts: "Scripts | None" = None,
 ) -> dict[str, Any]:
-    """Rows of a document's dataset, as they travel."""
+    """Rows of a document's dataset, as they travel; ``scripts`` are those that its computations may run."""
     from hephaes_rpc.engine.specs.document import to_dict
 
     task = {"type": "preview", "path": path, "spec": to_dict(document), "request": unstructure(request)}
+    if scripts is not None:
+        task["scripts"] = unstructure(scripts)
     preview: dict[str, Any] = (await answer(ctx, task))["preview"]
     return preview

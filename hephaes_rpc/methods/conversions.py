@@ -127,6 +127,9 @@ class ConversionParams(InWorkspace):
         "unknown_config",
         "config_invalid",
         "invalid_spec",
+        "script_failed",
+        "script_not_enabled",
+        "script_not_found",
         "unsupported",
         *WORKSPACE_ERRORS,
     ),
@@ -146,10 +149,25 @@ def conversions_create(ctx: RequestContext, params: ConversionsCreateParams) -> 
     if saved is not None:
         ctx.app.notify.changed("conversionConfigs", workspace.id, [saved.id], "updated")
     document = _document(params, len(assets), saved)
+    _try_scripts(ctx, workspace, assets, document)
     needs = [active_or_new(ctx.app, workspace, asset.id, "convert")[0].id for asset in missing]
     detail = _create(workspace, assets, params, document, saved, needs)
     ctx.app.jobs.submit(workspace, detail.job)
     return detail
+
+
+def _try_scripts(
+    ctx: RequestContext, workspace: OpenWorkspace, assets: Sequence[AssetDetail], document: SpecDocument
+) -> None:
+    """Run the scripts of a spec over the first rows of the first indexed log; raises the ``script_*`` errors."""
+    if not document.spec.computations:
+        return
+    from hephaes_rpc.methods.scripts import dry_run, ready
+
+    scripts = ready(ctx, workspace, document)
+    first = next((each.asset for each in assets if each.metadata is not None), None)
+    if scripts is not None and first is not None:
+        dry_run(ctx, first.file_path, document, scripts)
 
 
 def _wrong_ids(asset_ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from hephaes_rpc.methods.authoring import (
     log_of,
     part_of,
     previewed,
+    scripts_of,
     workspace_id_field,
 )
 from hephaes_rpc.methods.common import (
@@ -207,7 +208,7 @@ async def drafts_preview(ctx: RequestContext, params: DraftsPreviewParams) -> Dr
         message = f"the log of the draft {params.draft_id} is no longer registered"
         raise HephaesError("asset_not_found", message, hint="say asset_id", asset_id="")
     workspace, path = await log_of(ctx, params.workspace_id, asset_id)
-    preview = await previewed(ctx, path, document, request)
+    preview = await previewed(ctx, path, document, request, await scripts_of(ctx, workspace, document))
     saved = {**unstructure(request), "asset_id": asset_id}
     detail: DraftDetail = await ctx.in_thread(workspace.drafts.save_preview, params.draft_id, number, saved, preview)
     ctx.app.notify.changed("drafts", workspace.id, [detail.id], "updated")

@@ -23,6 +23,7 @@ from hephaes_rpc.model import Workspace, WorkspaceStatus
 from hephaes_rpc.store import workspace as place
 from hephaes_rpc.store.db import Database, Row, Session, os_error, scripts
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
+from hephaes_rpc.store.scripts import EnabledScripts
 from hephaes_rpc.store.values import now_us, to_time
 from hephaes_rpc.store.workspace import OpenWorkspace
 
@@ -76,6 +77,9 @@ class _Look:
 class AppStore:
     """The registry and everything behind it; safe to use from any thread.
 
+    Attributes:
+        scripts: Which scripts of users may run.
+
     Args:
         config: Its folders are made; the registry is opened or created.  ``workspace_root`` is opened or created and
             active for this process; one that cannot be is told to whoever asks for the active workspace.
@@ -91,6 +95,7 @@ class AppStore:
         if place.identify(config.db_path) is None:
             Database.create(config.db_path, registry, APPLICATION_ID)
         self._db = Database(config.db_path, registry, APPLICATION_ID)
+        self.scripts = EnabledScripts(self._db)
         self._lock = threading.RLock()
         self._open: dict[str, OpenWorkspace] = {}
         self._refused: dict[str, tuple[_Signature | None, HephaesError]] = {}

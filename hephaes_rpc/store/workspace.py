@@ -27,6 +27,7 @@ FOLDER = ".hephaes"
 DATABASE = "workspace.db"
 LEGACY_DATABASE = "workspace.sqlite3"
 OUTPUTS = "outputs"
+SCRIPTS = "scripts"
 
 Identity = tuple[int, int]
 
@@ -40,6 +41,7 @@ class OpenWorkspace:
         root: The user's folder, absolute, links resolved.
         dir: ``<root>/.hephaes``.
         outputs_dir: Where conversions write, a folder each.
+        scripts_dir: ``<root>/scripts``, where users put scripts; made by nobody but them.
         identity: What the database file was when it was opened.
     """
 
@@ -50,6 +52,7 @@ class OpenWorkspace:
         self.root = root
         self.dir = root / FOLDER
         self.outputs_dir = self.dir / OUTPUTS
+        self.scripts_dir = root / SCRIPTS
         path = self.dir / DATABASE
         identity = identify(path)
         if identity is None:

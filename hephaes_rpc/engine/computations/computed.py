@@ -112,7 +112,7 @@ class Computations:
         return [each.told() for each in self.computed]
 
 
-def digests(spec: ConversionSpec, scripts: Scripts | None) -> list[str]:
+def digests_of(spec: ConversionSpec, scripts: Scripts | None) -> list[str]:
     """The SHA-256 of each script that the spec names, in its order; raises ``script_failed``."""
     return [_computed(each, scripts).script.sha256 for each in spec.computations]
 

@@ -31,10 +31,3 @@ CREATE TABLE finished (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX finished_by_key ON finished (key, created_at);
 CREATE INDEX finished_by_asset ON finished (asset_id);
-
--- Scripts below the workspace's scripts folder that the user has enabled, as they were then.
-CREATE TABLE scripts (
-    path TEXT NOT NULL PRIMARY KEY CHECK (path <> ''),
-    sha256 TEXT NOT NULL CHECK (length(sha256) = 64),
-    registered_at INTEGER NOT NULL
-) STRICT;
