@@ -31,3 +31,29 @@ CREATE TABLE finished (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX finished_by_key ON finished (key, created_at);
 CREATE INDEX finished_by_asset ON finished (asset_id);
+
+-- Which assets have changed in what searches ask for, in the order of the changes; the last ten thousand.
+CREATE TABLE asset_changes (
+    n INTEGER NOT NULL PRIMARY KEY,
+    asset INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER asset_changes_insert AFTER INSERT ON asset_changes BEGIN
+    DELETE FROM asset_changes WHERE n <= new.n - 10000;
+END;
+CREATE TRIGGER assets_change_insert AFTER INSERT ON assets BEGIN
+    INSERT INTO asset_changes (asset) VALUES (new.registered_at);
+END;
+CREATE TRIGGER assets_change_update AFTER UPDATE OF
+    file_name, file_type, file_size, indexing_status, last_indexed_at, duration, start_ns, search_text ON assets
+BEGIN
+    INSERT INTO asset_changes (asset) VALUES (new.registered_at);
+END;
+CREATE TRIGGER assets_change_delete AFTER DELETE ON assets BEGIN
+    INSERT INTO asset_changes (asset) VALUES (old.registered_at);
+END;
+CREATE TRIGGER asset_tags_change_insert AFTER INSERT ON asset_tags BEGIN
+    INSERT INTO asset_changes (asset) VALUES (new.asset);
+END;
+CREATE TRIGGER asset_tags_change_delete AFTER DELETE ON asset_tags BEGIN
+    INSERT INTO asset_changes (asset) VALUES (old.asset);
+END;
