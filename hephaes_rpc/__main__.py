@@ -1,4 +1,4 @@
-"""Entry of the program.  ``serve``, ``worker`` and ``script`` claim stdin and stdout before anything else is imported."""
+"""Entry of the program.  ``serve``, ``worker`` and ``script`` claim stdin and stdout before all other imports."""
 
 import os
 import sys
