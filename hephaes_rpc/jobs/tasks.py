@@ -33,6 +33,7 @@ class Context:
 
     Attributes:
         asset: Number of the asset at work.
+        kept: Assets whose files were finished already.
     """
 
     def __init__(self, task: dict[str, Any], emit: Emit, check: Callable[[], None]) -> None:
@@ -40,6 +41,7 @@ class Context:
         self.emit = emit
         self.check = check
         self.asset = 0
+        self.kept = 0
         self._phase: tuple[int, str] | None = None
         self._told_at = 0.0
 
@@ -54,6 +56,10 @@ class Context:
         if (self.asset, phase) == self._phase and now - self._told_at < PROGRESS_INTERVAL_S:
             return
         self._phase, self._told_at = (self.asset, phase), now
+        self.tell(phase, done, total, unit, message)
+
+    def tell(self, phase: str, done: int, total: int, unit: str, message: str) -> None:
+        """Tell how far the asset at work is, now."""
         self.emit(
             {
                 "event": "progress",
@@ -78,10 +84,16 @@ def perform(context: Context) -> None:
         authoring.answer(context)
         return
     action = {"index": _index, "convert": _convert}[context.task["type"]]
-    for number, asset in enumerate(context.task["assets"]):
+    assets = context.task["assets"]
+    for number, asset in enumerate(assets):
         context.check()
         context.asset = number
         action(context, asset)
+    if context.kept:
+        said = f"{context.kept} of {len(assets)} logs are unchanged: nothing was converted"
+        if context.kept < len(assets):
+            said = f"{context.kept} of {len(assets)} logs were finished already: only the rest was converted"
+        context.tell("publish", 1, 1, "rows", said)
 
 
 def _index(context: Context, asset: dict[str, Any]) -> None:
@@ -186,6 +198,7 @@ def _convert(context: Context, asset: dict[str, Any]) -> None:
         digests,
     )
     if (kept := _kept(context, asset, key)) is not None:
+        context.kept += 1
         context.emit(kept)
         context.progress("publish", 1, 1, "rows", kept["kept"])
         return

@@ -39,7 +39,7 @@ class Bench:
         self.queue.submit(self.ws, job)
         return job
 
-    def convert_job(self, *assets: Asset, folder: str = "run", **spec: Any) -> Job:
+    def convert_job(self, *assets: Asset, folder: str = "run", reuse: bool = False, **spec: Any) -> Job:
         """A queued conversion that has been submitted."""
         conversion_id = str(uuid.uuid4())
         payload = {
@@ -49,6 +49,7 @@ class Bench:
                 {"asset_id": asset.id, "episode_id": f"episode_{n:04}"} for n, asset in enumerate(assets, start=1)
             ],
             "overwrite": False,
+            "reuse": reuse,
         }
         made = self.ws.conversions.create(
             [asset.id for asset in assets],
