@@ -76,10 +76,8 @@ async def _job(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: 
 def active_or_new(app: AppState, workspace: OpenWorkspace, asset_id: str, trigger: Trigger) -> tuple[Job, bool]:
     """The job that indexes an asset already, or a new one; whether it is new."""
     asset = workspace.assets.get(asset_id)
-    active = workspace.jobs.active_for_asset(asset_id, "index")
-    if active is not None:
-        return active, False
     payload = {"type": "index", "assets": [{"asset_id": asset.id, "path": asset.file_path}]}
-    job = workspace.jobs.create("index", [asset.id], {"execution": "worker", "trigger": trigger}, payload)
-    app.jobs.submit(workspace, job)
-    return job, True
+    job, is_new = workspace.jobs.index_once(asset.id, {"execution": "worker", "trigger": trigger}, payload)
+    if is_new:
+        app.jobs.submit(workspace, job)
+    return job, is_new

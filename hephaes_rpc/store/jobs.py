@@ -12,7 +12,7 @@ from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import RETRIABLE, Job, JobError, JobStatus, JobType, Progress, RepresentationPolicy
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.leases import Lease
-from hephaes_rpc.store.pages import DEFAULT_LIMIT, FEW, Listing, Page, Route, Way, Where, count
+from hephaes_rpc.store.pages import DEFAULT_LIMIT, FEW, Listing, Order, Page, Route, Way, Where, count
 from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.values import from_json, new_id, now_us, to_json, to_time, to_us
 
@@ -98,6 +98,24 @@ class Jobs:
             )
             session.run("UPDATE conversions SET job_id = ? WHERE id = ?", (job_id, conversion_id))
             return get_job(session, self._places, job_id)
+
+    def index_once(self, asset_id: str, config: dict[str, Any], payload: dict[str, Any]) -> tuple[Job, bool]:
+        """The index job of an asset that waits or is at work, else a new one; whether it is new."""
+        with self._db.write("jobs") as session:
+            active = _active_index(session, asset_id)
+            job_id = active or insert_job(
+                session,
+                self._places,
+                "index",
+                [asset_id],
+                config,
+                payload,
+                output_path=None,
+                policy=None,
+                max_attempts=MAX_ATTEMPTS,
+                retry_of=None,
+            )
+            return get_job(session, self._places, job_id), active is None
 
     def get(self, job_id: str) -> Job:
         """One job; raises ``job_not_found``."""
@@ -404,16 +422,6 @@ class Jobs:
                 (to_json(progress), job_id),
             )
 
-    def active_for_asset(self, asset_id: str, type: JobType) -> Job | None:
-        """The oldest job of that type on an asset that waits or is at work."""
-        with self._db.read() as session:
-            row = session.one(
-                f"{_SELECT} WHERE j.id IN (SELECT job_id FROM job_assets WHERE asset_id = ?) AND j.type = ?"
-                " AND j.status IN ('queued', 'running', 'cancelling') ORDER BY j.created_at, j.id LIMIT 1",
-                (asset_id, type),
-            )
-        return _job(row, self._places) if row else None
-
     def orphans(self, is_alive: Callable[[str], bool]) -> list[Job]:
         """Jobs at work whose owner is not alive, the oldest first."""
         with self._db.read() as session:
@@ -461,10 +469,10 @@ class Jobs:
         where.add("j.created_at <= ?", None if filters.created_before is None else to_us(filters.created_before))
         with self._db.read() as session:
 
-            def route(order: str) -> Route | None:
+            def route(order: Order) -> Route | None:
                 """By the time of the last change, dense rows are walked in that order, not sorted."""
                 plain = Way("jobs j", tuple(where.conditions), "")
-                if order != "updated_at" or not where.conditions:
+                if order.sort != "updated_at" or not where.conditions:
                     return None
                 is_bounded = filters.created_after is not None or filters.created_before is not None
                 few = 5 * FEW if is_bounded else FEW  # those of one time were changed at one time, too

@@ -7,6 +7,8 @@ import pytest
 
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import FINAL, Asset, Job, JobError, JobStatus, Progress
+from hephaes_rpc.store.joblogs import NewLine
+from hephaes_rpc.store.leases import Lease, LeaseLostError
 from hephaes_rpc.store.workspace import OpenWorkspace
 
 STATUSES = get_args(JobStatus)
@@ -170,16 +172,15 @@ def test_orphans_are_jobs_of_dead_owners(workspace: OpenWorkspace, asset: Asset)
     assert sorted(asked) == ["alive", "dead"]
 
 
-def test_the_active_job_of_an_asset(workspace: OpenWorkspace, asset: Asset) -> None:
+def test_an_asset_has_one_index_job_at_a_time(workspace: OpenWorkspace, asset: Asset) -> None:
     jobs = workspace.jobs
     other = workspace.assets.register(Path("/logs/b.bag"), 1, 1)
     job_in(workspace, asset, "failed")
-    assert jobs.active_for_asset(asset.id, "index") is None
-    job = job_in(workspace, asset, "running")
-    job_in(workspace, asset, "queued")
-    assert jobs.active_for_asset(asset.id, "index") == job
-    assert jobs.active_for_asset(asset.id, "convert") is None
-    assert jobs.active_for_asset(other.id, "index") is None
+    job, is_new = jobs.index_once(asset.id, {"trigger": "x"}, {"n": 1})
+    assert (is_new, job.status, job.config_json, jobs.payload(job.id)) == (True, "queued", {"trigger": "x"}, {"n": 1})
+    assert jobs.claim_job(job.id, "me") is not None
+    assert jobs.index_once(asset.id, {}, {}) == (jobs.get(job.id), False)
+    assert jobs.index_once(other.id, {}, {})[1]
 
 
 def claim_all(workspace: OpenWorkspace, owner: str) -> list[str]:
@@ -235,3 +236,148 @@ def test_processes_run_each_job_and_register_each_file_once(workspace: OpenWorks
     for kinds in zip(*(kinds for _, kinds in outcomes), strict=True):
         assert sorted(kinds) == ["asset_already_registered", "registered"]
     assert {job.status for job in workspace.jobs.list().items} == {"succeeded"}
+
+
+def failed_conversion(workspace: OpenWorkspace, asset: Asset) -> Job:
+    payload = {"assets": [{"asset_id": asset.id}], "overwrite": False}
+    made = workspace.conversions.create([asset.id], {}, payload, output_path=str(workspace.outputs_dir / "x"))
+    job = workspace.jobs.claim_job(made.job_id, "me")
+    assert job is not None
+    changed = workspace.jobs.transition(job.id, expect=("running",), to="failed", error=JobError("bad_input", "no"))
+    assert changed is not None
+    return changed
+
+
+@pytest.mark.parametrize("kind", ["index", "convert"])
+def test_of_two_who_retry_a_job_at_once_one_succeeds(workspace: OpenWorkspace, asset: Asset, kind: str) -> None:
+    other = OpenWorkspace("other", "other", workspace.root)
+    for _ in range(15):
+        if kind == "convert":
+            job = failed_conversion(workspace, asset)
+        else:
+            job = workspace.jobs.create("index", [asset.id], {}, {"assets": [{"asset_id": asset.id}]})
+            workspace.jobs.transition(job.id, expect=("queued",), to="cancelled")
+        barrier, made, refused = threading.Barrier(2), [], []
+
+        def retry(
+            of: OpenWorkspace, job_id: str, barrier: Any = barrier, made: Any = made, refused: Any = refused
+        ) -> None:
+            barrier.wait()
+            try:
+                made.append(of.jobs.retry(job_id))
+            except HephaesError as error:
+                refused.append(error)
+
+        threads = [threading.Thread(target=retry, args=(each, job.id)) for each in (workspace, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [(len(made), [each.kind for each in refused])] == [(1, ["job_not_finished"])]
+        assert refused[0].data["job_id"] == made[0].id
+        assert (made[0].retry_of, made[0].status) == (job.id, "queued")
+        if kind == "convert":
+            conversion_id = workspace.conversions.of_job(made[0].id)
+            assert conversion_id is not None
+            assert workspace.conversions.get(conversion_id).job.id == made[0].id
+            assert workspace.jobs.payload(made[0].id)["overwrite"] is True
+        workspace.jobs.transition(made[0].id, expect=("queued",), to="cancelled")
+    other.close()
+
+
+def test_a_claimed_index_job_and_its_asset_change_as_one(workspace: OpenWorkspace, asset: Asset) -> None:
+    job = workspace.jobs.create("index", [asset.id], {}, {})
+    seen = set()
+    done = threading.Event()
+
+    def look() -> None:
+        other = OpenWorkspace("other", "other", workspace.root)
+        while not done.is_set():
+            with other.db.read() as session:
+                seen.add(
+                    session.one("SELECT j.status, a.indexing_status FROM jobs j, assets a WHERE j.id = ?", (job.id,))
+                )
+        other.close()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for _ in range(40):
+        assert workspace.jobs.claim_job(job.id, "me") is not None
+        workspace.jobs.transition(job.id, expect=("running",), to="interrupted")
+        workspace.jobs.transition(job.id, expect=("interrupted",), to="queued")
+    done.set()
+    thread.join()
+    assert seen <= {("queued", "pending"), ("running", "indexing"), ("interrupted", "pending")}
+
+
+def test_a_job_waits_for_what_it_needs(workspace: OpenWorkspace, asset: Asset) -> None:
+    jobs = workspace.jobs
+    index, is_new = jobs.index_once(asset.id, {}, {"assets": []})
+    assert (is_new, jobs.index_once(asset.id, {}, {})) == (True, (index, False))
+    payload = {"assets": [{"asset_id": asset.id}], "overwrite": False}
+    made = workspace.conversions.create([asset.id], {}, payload, output_path="/x", needs=[index.id])
+    claimed = jobs.claim("me")
+    assert claimed is not None
+    assert claimed.id == index.id
+    assert jobs.claim("me") is None
+    assert jobs.claim_job(made.job_id, "me") is None
+    why = JobError("bad_input", "cut off")
+    jobs.settle(index.id, expect=("running",), to="failed", error=why, failed_asset_id=asset.id)
+    assert workspace.assets.get(asset.id).indexing_status == "failed"
+    assert jobs.held_back() == [(made.job_id, index.id, "failed", why)]
+    jobs.transition(made.job_id, expect=("queued",), to="failed", error=why)
+    again = jobs.retry(made.job_id)
+    indexing, is_new = jobs.index_once(asset.id, {}, {})
+    assert not is_new
+    assert indexing.retry_of == index.id
+    assert jobs.claim_job(again.id, "me") is None
+    assert jobs.claim_job(indexing.id, "me") is not None
+    jobs.transition(indexing.id, expect=("running",), to="succeeded")
+    assert jobs.claim_job(again.id, "me") is not None
+
+
+def test_urgent_types_go_first_and_may_be_chosen(workspace: OpenWorkspace, asset: Asset) -> None:
+    analyze, convert, index = (workspace.jobs.create(t, [asset.id], {}, {}) for t in ("analyze", "convert", "index"))  # type: ignore[arg-type]
+    found = [workspace.jobs.claim("me", ("convert", "analyze")), *(workspace.jobs.claim("me") for _ in range(2))]
+    assert [job.id if job else None for job in found] == [convert.id, index.id, analyze.id]
+
+
+def test_a_lease_is_held_by_its_owner_in_its_attempt(workspace: OpenWorkspace, asset: Asset) -> None:
+    job = job_in(workspace, asset, "running")
+    for owner, attempt, good in (("me", 1, True), ("you", 1, False), ("me", 2, False)):
+        lease = Lease(job.id, owner, attempt)
+        with workspace.db.read() as session:
+            if good:
+                lease.hold(session)
+            else:
+                with pytest.raises(LeaseLostError):
+                    lease.hold(session)
+        found = workspace.jobs.settle(job.id, expect=("running",), to="interrupted", lease=lease)
+        assert (found is not None) == good
+        if found is not None:
+            job = job_in(workspace, asset, "running")
+
+
+def test_an_interrupted_job_is_left_alone_for_a_while(workspace: OpenWorkspace, asset: Asset) -> None:
+    now, later, set_back = (job_in(workspace, asset, "running") for _ in range(3))
+    for job, wait_us in ((now, None), (later, 50_000_000), (set_back, 3600_000_000)):
+        workspace.jobs.settle(job.id, expect=("running",), to="interrupted", wait_us=wait_us)
+    assert {job.id for job in workspace.jobs.due()} == {now.id, set_back.id}
+
+
+def test_a_log_keeps_its_newest_lines_in_pages(workspace: OpenWorkspace, asset: Asset) -> None:
+    job = job_in(workspace, asset, "queued")
+    for begin in range(0, 2500, 500):
+        attempt = 1 + begin // 1000
+        lines = [NewLine(attempt, n, "info", "worker", f"line {n}") for n in range(begin, begin + 500)]
+        workspace.job_logs.add(job.id, lines)
+    page = workspace.job_logs.page(job.id, 500)
+    assert (page.total, page.items[0].text, page.items[0].number) == (2000, "line 500", 501)
+    texts = [line.text for line in page.items]
+    while page.next_cursor is not None:
+        page = workspace.job_logs.page(job.id, 500, int(page.next_cursor))
+        texts += [line.text for line in page.items]
+    assert texts == [f"line {n}" for n in range(500, 2500)]
+    assert workspace.job_logs.page(job.id, 10, attempt=3).total == 500
+    workspace.job_logs.add("nobody", [NewLine(1, 1, "info", "worker", "x")])
+    assert workspace.job_logs.page("nobody", 10).total == 0
