@@ -2,10 +2,12 @@
 
 Strategy: stderr may be a pipe that nobody reads, so a thread of its own writes it from a bounded queue; what does not
 fit is counted and dropped.  Log lines hold names that came from files and clients: control characters are escaped, so
-that one record cannot pass for two.  Params of requests are logged nowhere.
+that one record cannot pass for two.  The file holds a JSON object per line, stderr text; both name the request and the
+job at work.  Params of requests are logged nowhere.
 """
 
 import contextlib
+import json
 import logging
 import logging.handlers
 import os
@@ -13,9 +15,12 @@ import queue
 import re
 import threading
 import time
+from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
+from hephaes_rpc.logcontext import NOTHING, Work, current
 from hephaes_rpc.notify import LogMessage, Notifier
 
 FILE_NAME = "sidecar.log"
@@ -31,6 +36,36 @@ def escaped(text: str) -> str:
     return _CONTROL.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
+def _named(record: logging.LogRecord) -> logging.LogRecord:
+    """The record with what was being worked on when it was made."""
+    record.work = current()
+    return record
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, process, request, method and job where known, message, traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON text without a newline."""
+        when = datetime.fromtimestamp(record.created, UTC)
+        work: Work = getattr(record, "work", NOTHING)
+        told: dict[str, Any] = {
+            "time": f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "process": record.process,
+            "request": work.request,
+            "method": work.method,
+            "job": work.job,
+            "incident": getattr(record, "incident", None),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            told["traceback"] = self.formatException(record.exc_info).split("\n")
+        known = {name: value for name, value in told.items() if value is not None}
+        return escaped(json.dumps(known, ensure_ascii=False))
+
+
 class LineFormatter(logging.Formatter):
     """One line a record, UTC; the lines of a traceback follow behind a bar."""
 
@@ -42,7 +77,10 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text without a newline at its end."""
-        record.message = escaped(record.getMessage())
+        work: Work = getattr(record, "work", NOTHING)
+        about = [f"{name} {value}" for name, value in (("request", work.request), ("job", work.job)) if value]
+        named = f"[{', '.join(about)}] " if about else ""
+        record.message = escaped(named + record.getMessage())
         record.asctime = self.formatTime(record, self.datefmt)
         lines = [self.formatMessage(record)]
         if record.exc_info:
@@ -85,6 +123,16 @@ class _StderrHandler(logging.Handler):
 class _FileHandler(logging.handlers.RotatingFileHandler):
     """A rotating file that only its owner reads."""
 
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802  (the name that logging has for it)
+        """Whether the file is full; one that another process has rotated away is opened anew first."""
+        with contextlib.suppress(OSError):
+            if self.stream is not None and not os.path.samestat(
+                os.fstat(self.stream.fileno()), Path(self.baseFilename).stat()
+            ):
+                self.stream.close()
+                self.stream = self._open()
+        return bool(super().shouldRollover(record))
+
     def _open(self) -> TextIOWrapper:
         fd = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return TextIOWrapper(os.fdopen(fd, "ab"), encoding="utf-8")
@@ -107,10 +155,10 @@ class Logs:
 
     def __init__(self, level: str) -> None:
         logging.raiseExceptions = False
-        self._formatter = LineFormatter()
+        logging.setLogRecordFactory(lambda *args, **kwargs: _named(logging.LogRecord(*args, **kwargs)))
         self._stderr = _StderrHandler()
         self._file: logging.Handler | None = None
-        self._add(self._stderr, logging.getLogger())
+        self._add(self._stderr, LineFormatter(), logging.getLogger())
         logging.getLogger().setLevel(logging.WARNING)
         logging.captureWarnings(True)
         self.set_level(level)
@@ -129,14 +177,14 @@ class Logs:
         except OSError as error:
             logging.getLogger(__name__).warning("no log file: %s", error)
         else:
-            self._add(self._file, logging.getLogger())
+            self._add(self._file, JsonFormatter(), logging.getLogger())
 
     def tell(self, notifier: Notifier) -> None:
         """Tell the client of our warnings and errors."""
-        self._add(_ClientHandler(notifier), logging.getLogger(OURS))
+        self._add(_ClientHandler(notifier), LineFormatter(), logging.getLogger(OURS))
 
-    def _add(self, handler: logging.Handler, target: logging.Logger) -> None:
-        handler.setFormatter(self._formatter)
+    def _add(self, handler: logging.Handler, formatter: logging.Formatter, target: logging.Logger) -> None:
+        handler.setFormatter(formatter)
         target.addHandler(handler)
 
     def flush(self, timeout_s: float) -> None:

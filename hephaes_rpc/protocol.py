@@ -15,12 +15,14 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from attrs import frozen
 from pygls.protocol import JsonRPCProtocol
 
 from hephaes_rpc.errors import CancelledByClient, HephaesError, ParamsError
+from hephaes_rpc.logcontext import working_on
 from hephaes_rpc.notify import WorkDone
 from hephaes_rpc.registry import AppState, Lane, Method, Registry, RequestContext
 from hephaes_rpc.serde import closest, encode, shown, structure, unstructure
@@ -103,7 +105,7 @@ def as_error(error: BaseException, where: str) -> HephaesError:
         place = f": {error.filename}" if error.filename else ""
         return HephaesError(kind, f"{error.strerror}{place}")
     incident = uuid.uuid4().hex[:12]
-    logger.error("incident %s in %s", incident, where, exc_info=error)
+    logger.error("incident %s in %s", incident, where, exc_info=error, extra={"incident": incident})
     return HephaesError("bug", f"a bug of the sidecar; the log has more under incident {incident}", incident=incident)
 
 
@@ -136,22 +138,28 @@ class Call:
 
     def run(self) -> bytes:
         """Run a plain handler here and now; the response, which is encoded here too."""
-        self._begin()
-        try:
-            self.context.check()
-            return self._succeeded(self.method.handler(*self._arguments()))
-        except BaseException as error:
-            return self._failed(error)
+        with self._named():
+            self._begin()
+            try:
+                self.context.check()
+                return self._succeeded(self.method.handler(*self._arguments()))
+            except BaseException as error:
+                return self._failed(error)
 
     async def run_async(self) -> bytes:
         """Run a coroutine handler; the response."""
-        self._begin()
-        try:
-            return self._succeeded(await self.method.handler(*self._arguments()))
-        except asyncio.CancelledError as error:
-            return self._failed(CancelledByClient() if self.context.cancelled else error)
-        except BaseException as error:
-            return self._failed(error)
+        with self._named():
+            self._begin()
+            try:
+                return self._succeeded(await self.method.handler(*self._arguments()))
+            except asyncio.CancelledError as error:
+                return self._failed(CancelledByClient() if self.context.cancelled else error)
+            except BaseException as error:
+                return self._failed(error)
+
+    def _named(self) -> AbstractContextManager[None]:
+        """Have what is logged meanwhile bear the request's id."""
+        return working_on(request=None if self.id is None else shown(self.id), method=self.method.name)
 
     def _arguments(self) -> tuple[Any, ...]:
         return (self.context,) if self.method.params is None else (self.context, self._params)

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from attrs import field, frozen
 
 from hephaes_rpc.errors import KINDS, CancelledByClient, HephaesError
+from hephaes_rpc.logcontext import carried
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -180,7 +181,7 @@ class RequestContext:
 
     async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """The result of a blocking call made in the server's executor."""
-        return await asyncio.get_running_loop().run_in_executor(self.app.executor, function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self.app.executor, carried(function), *args)
 
 
 @frozen

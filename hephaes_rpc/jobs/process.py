@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
+from hephaes_rpc.logcontext import working_on
 from hephaes_rpc.processes import command
 
 # Not below our own name: what a worker prints is for the log, not for the client.
@@ -33,6 +34,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
         tasks: Tasks it has been given.
         heard_at: When it last sent anything (s, monotonic).
         idle_s: How long its task has neither used the processor nor asked whether to go on, as it told last.
+        job_id: The job it is at work on, for the log.
         on_line: Called with every line it says on stderr that is kept.
     """
 
@@ -41,6 +43,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
         self.heard_at = time.monotonic()
         self.idle_s = 0.0
         self.on_line: Callable[[str], None] | None = None
+        self.job_id: str | None = None
         self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._ended = asyncio.Event()
         self._open = {1, 2}
@@ -175,6 +178,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
     def _log(self, text: bytes) -> None:
         for line in text.splitlines():
             said = line[:TAIL_BYTES].decode(errors="replace")
-            logger.warning("%d: %s", self.pid, said)
+            with working_on(job=self.job_id):
+                logger.warning("%d: %s", self.pid, said)
             if self.on_line is not None:
                 self.on_line(said)

@@ -26,6 +26,7 @@ import uuid
 from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field
@@ -37,7 +38,7 @@ from hephaes_rpc.jobs.process import WorkerProcess
 from hephaes_rpc.jobs.progress import Meter
 from hephaes_rpc.jobs.records import Change, Ending
 from hephaes_rpc.jobs.state import Action, Event, pause_s
-from hephaes_rpc.logcontext import log_context
+from hephaes_rpc.logcontext import carried, working_on
 from hephaes_rpc.model import FINAL, Job, JobError, JobType, Progress
 from hephaes_rpc.store.joblogs import NewLine
 from hephaes_rpc.store.leases import Lease, LeaseLostError
@@ -144,8 +145,9 @@ class JobQueue:
     async def start(self) -> None:
         """Take over the jobs of sidecars that have died, then work until ``drain``."""
         if not self._draining:
-            self._dispatcher = self._loop.create_task(self._dispatch())
-            self._watcher = self._loop.create_task(self._watch())
+            # Not on behalf of the request that started the sidecar: lines that are logged there bear no id of it.
+            self._dispatcher = self._loop.create_task(self._dispatch(), context=Context())
+            self._watcher = self._loop.create_task(self._watch(), context=Context())
 
     def is_at_work(self, job_id: str) -> bool:
         """Whether a job runs in a worker of this process.  Any thread."""
@@ -287,7 +289,10 @@ class JobQueue:
     async def _follow(self, run: _Run) -> None:
         """Do one job to its end."""
         job = run.job
-        log_context.set(f"job {job.id}")
+        with working_on(job=job.id):
+            await self._follow_to_end(run, job)
+
+    async def _follow_to_end(self, run: _Run, job: Job) -> None:
         logger.info("job %s (%s), attempt %d: running", job.id, job.type, job.attempt)
         run.note("info", f"attempt {job.attempt} of {job.max_attempts} begins")
         self._app.notify.job_changed(job)
@@ -306,7 +311,7 @@ class JobQueue:
             ending = _failed(run, JobError("io_error", message), passing=True)
         except Exception:
             incident = uuid.uuid4().hex[:12]
-            logger.exception("incident %s in job %s", incident, job.id)
+            logger.exception("incident %s in job %s", incident, job.id, extra={"incident": incident})
             message = f"a bug of the sidecar; the log has more under incident {incident}"
             ending = _failed(run, JobError("bug", message, data={"incident": incident}))
         try:
@@ -322,7 +327,7 @@ class JobQueue:
         """Have a worker do the job; how it ended, None when it is no longer ours."""
         run.payload = await self._in_thread(records.begin, run.ws, run.job, self._app.store.scripts)
         run.worker = worker = await self._worker_for(run.job.type)
-        worker.on_line = run.hear
+        worker.on_line, worker.job_id = run.hear, run.job.id
         try:
             await self._in_thread(run.ws.jobs.set_worker, run.job.id, self._owner, worker.pid)
             if run.stopping:
@@ -457,7 +462,7 @@ class JobQueue:
         try:
             await self._part_with(run, worker)
         finally:
-            worker.on_line = None
+            worker.on_line = worker.job_id = None
 
     async def _part_with(self, run: _Run, worker: WorkerProcess) -> None:
         reusable = not worker.tasks or (run.job.type == "index" and run.done)
@@ -560,7 +565,7 @@ class JobQueue:
         return [(ws, changed) for ws in self._app.store.open_workspaces() for changed in function(ws)]
 
     async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
-        return await self._loop.run_in_executor(self._app.executor, function, *args)
+        return await self._loop.run_in_executor(self._app.executor, carried(function), *args)
 
 
 def _end(run: _Run) -> None:

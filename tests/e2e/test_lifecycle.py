@@ -210,8 +210,11 @@ def test_the_client_hears_of_warnings_and_the_log_keeps_them_on_one_line(probe: 
     probe.request("probe/warn", {"how": "a topic named \n2026 ERROR \x1b[31m\u2028 /x"})
     told = probe.wait_for("window/logMessage", lambda p: "a topic named" in p["message"])
     assert told == {"type": 2, "message": r"a topic named \u000a2026 ERROR \u001b[31m\u2028 /x"}
-    line = (probe.data_dir / "logs" / "sidecar.log").read_text().partition("a topic named")[2].partition("\n")[0]
-    assert line == r" \u000a2026 ERROR \u001b[31m\u2028 /x"
+    text = (probe.data_dir / "logs" / "sidecar.log").read_text()
+    (line,) = [line for line in text.split("\n") if "a topic named" in line]
+    assert (json.loads(line)["message"], line.isprintable()) == ("a topic named \n2026 ERROR \x1b[31m\u2028 /x", True)
+    assert r"\n2026 ERROR \u001b[31m\u2028 /x" in line
+    assert "a topic named " + r"\u000a2026 ERROR \u001b[31m\u2028 /x" in probe.stderr
 
 
 def test_params_are_logged_nowhere(spawn: SpawnSidecar) -> None:
@@ -225,8 +228,27 @@ def test_params_are_logged_nowhere(spawn: SpawnSidecar) -> None:
     sidecar.shutdown()
     log = (sidecar.data_dir / "logs" / "sidecar.log").read_text()
     assert "incident" in log
-    said = [line for line in (sidecar.stderr + log).splitlines() if "a-secret-token" in line]
-    assert all(line.startswith("  | KeyError") for line in said)
+    assert all(line.startswith("  | KeyError") for line in sidecar.stderr.splitlines() if "a-secret-token" in line)
+    for line in map(json.loads, log.splitlines()):
+        told = [text for text in line.pop("traceback", []) if "a-secret-token" in text]
+        assert "a-secret-token" not in str(line)
+        assert all(text.startswith("KeyError") for text in told)
+
+
+def test_every_line_of_the_log_names_its_request_or_job(sidecar: Sidecar, tmp_path: Path) -> None:
+    sidecar.request("workspaces/create", {"root_path": str(tmp_path / "workspace")})
+    path = tmp_path / "bad.mcap"
+    path.write_bytes(b"this is no log")
+    asset = sidecar.request("assets/register", {"file_path": str(path)})
+    request_id = sidecar.start("assets/index", {"asset_id": asset["id"]})
+    sidecar.response(request_id)
+    (job,) = sidecar.request("jobs/list")["items"]
+    log = (sidecar.data_dir / "logs" / "sidecar.log").read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
+    of_job = [line["message"] for line in lines if line.get("job") == job["id"]]
+    assert [f"job {job['id']}: failed" in text for text in of_job][-1]
+    assert all({"time", "level", "logger", "process", "message"} <= set(line) for line in lines)
+    assert f"[job {job['id']}] job {job['id']} (index), attempt 1: running" in sidecar.stderr
 
 
 def test_trace_tells_of_each_request_while_it_is_asked_for(sidecar: Sidecar) -> None:

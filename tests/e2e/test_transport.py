@@ -225,9 +225,10 @@ def test_a_bug_is_answered_with_an_incident_and_nothing_else(probe: Sidecar, met
     assert "/" not in told
     assert "Traceback" not in told
     incident = error["data"]["incident"]
-    log = (probe.data_dir / "logs" / "sidecar.log").read_text()
-    assert f"incident {incident} in " in log
-    assert "Traceback" in log.partition(incident)[2]
+    lines = [json.loads(line) for line in (probe.data_dir / "logs" / "sidecar.log").read_text().splitlines()]
+    (line,) = [line for line in lines if line.get("incident") == incident]
+    assert (line["level"], line["method"], line["request"]) == ("error", method, json.dumps(answer["id"]))
+    assert line["traceback"][0].startswith("Traceback")
 
 
 @pytest.mark.parametrize(
