@@ -18,12 +18,13 @@ from hephaes_rpc.model import (
     Episode,
     TopicSummary,
 )
+from hephaes_rpc.store.assetmemory import AssetMemory
 from hephaes_rpc.store.assetsearch import NUMBER, ROOT_MARK, AssetFilters, AssetSearch
 from hephaes_rpc.store.conversions import conversions_of_asset
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.jobs import jobs_of_asset
 from hephaes_rpc.store.leases import Lease
-from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
+from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Order, Page, Route, Where
 from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.tags import tags_of
 from hephaes_rpc.store.values import (
@@ -68,11 +69,16 @@ Fingerprint = Callable[[Path], str | None]
 
 
 class Assets:
-    """The assets of one workspace; every time and path given to it is absolute."""
+    """The assets of one workspace; every time and path given to it is absolute.
+
+    Attributes:
+        memory: What is kept of them while they are many.
+    """
 
     def __init__(self, db: Database, places: Places) -> None:
         self._db = db
         self._places = places
+        self.memory = AssetMemory(db, places.prefix)
 
     def register(self, path: Path, size_bytes: int, mtime_ns: int, fingerprint: Fingerprint = lambda _: None) -> Asset:
         """A new pending asset; raises ``asset_already_registered``."""
@@ -298,6 +304,10 @@ class Assets:
                 assets = [self._asset(row) for row in rows]
                 return [AssetListItem(**attrs.asdict(asset, recurse=False), tags=tags[asset.id]) for asset in assets]
 
+            def route(order: Order) -> Route | None:
+                found = self.memory.find(session, filters, order) if filters != AssetFilters() else None
+                return search.chosen(*found) if found else search.route(session, order.sort)
+
             search = AssetSearch(filters, self._places.prefix)
             where = Where()
             where.bindings = search.bindings
@@ -309,7 +319,7 @@ class Assets:
                 limit=limit,
                 cursor=cursor,
                 sort=sort,
-                route=lambda order: search.route(session, order),
+                route=route,
             )
 
 

@@ -18,7 +18,7 @@ from attrs import frozen
 from hephaes_rpc.model import IndexingStatus
 from hephaes_rpc.store.db import Session
 from hephaes_rpc.store.pages import EXACT_TOTAL, FEW, Route, Way, count
-from hephaes_rpc.store.values import folded, normalized, to_us
+from hephaes_rpc.store.values import folded, normalized, to_json, to_us
 
 NUMBER = "a.registered_at"
 ROOT_MARK = "\x01\x01"
@@ -109,17 +109,18 @@ class AssetSearch:
         if filters.status is not None:
             self._add_equal("indexing_status", "assets_by_status", filters.status)
         self._add_range("duration", "assets_by_duration", filters.min_duration, filters.max_duration)
-        self._add_range("start_ns", "assets_by_start", _ns(filters.start_after), _ns(filters.start_before, 999))
+        self._add_range("start_ns", "assets_by_start", to_ns(filters.start_after), to_ns(filters.start_before, 999))
         self._add_range("file_size", "assets_by_size", filters.min_size_bytes, filters.max_size_bytes)
+
+    def chosen(self, numbers: list[int], total: int) -> Route:
+        """How to get to a page that is among few assets, of which the numbers are known."""
+        self.bindings["numbers"] = to_json(numbers)
+        return Route(Way("json_each(:numbers) i CROSS JOIN assets a ON a.registered_at = i.value", (), NUMBER), total)
 
     def route(self, session: Session, sort: str) -> Route | None:
         """How to get to a page in the order ``sort``, and to the total."""
         if self._tag is not None:
-            self.bindings["tag"] = session.value(
-                "SELECT id FROM tags WHERE id = lower(trim(?1)) OR normalized_name = ?2 ORDER BY id = lower(trim(?1))"
-                " DESC LIMIT 1",
-                (self._tag, normalized(self._tag)),
-            )
+            self.bindings["tag"] = tag_id(session, self._tag)
         leaders = [each.leader for each in self._conditions if each.leader is not None]
         if self._bounds:
             numbers = ORDERS["registered_time"]
@@ -173,7 +174,7 @@ class AssetSearch:
         return [f"{number} {operator} :{name}" for operator, (name, _) in self._bounds.items()]
 
     def _add_text(self, text: str, root: str) -> None:
-        if not _can_stand_in_a_path(text):
+        if not can_stand_in_a_path(text):
             self._conditions.append(_Condition("false", None))
             return
         self.bindings |= {"search": text, "root": root}
@@ -182,7 +183,7 @@ class AssetSearch:
             return
         leader = None
         if len(text) >= _MIN_TEXT:
-            phrases = ('"{}"'.format(each.replace('"', '""')) for each in _spellings(text, root))
+            phrases = ('"{}"'.format(each.replace('"', '""')) for each in spellings(text, root))
             self.bindings["match"] = " OR ".join(phrases)
             rows = "assets_search s CROSS JOIN assets a ON a.registered_at = s.rowid"
             leader = _Leader(rows, "assets_search s", ("s.assets_search MATCH :match",), "s.rowid")
@@ -216,6 +217,16 @@ class AssetSearch:
             self._conditions.append(_Condition(" AND ".join(bounds), _Leader(source, source, tuple(bounds), None)))
 
 
+def tag_id(session: Session, selector: str) -> str | None:
+    """The id of the tag with that id or name."""
+    found: str | None = session.value(
+        "SELECT id FROM tags WHERE id = lower(trim(?1)) OR normalized_name = ?2 ORDER BY id = lower(trim(?1))"
+        " DESC LIMIT 1",
+        (selector, normalized(selector)),
+    )
+    return found
+
+
 def _bounds(filters: AssetFilters) -> dict[str, tuple[str, int]]:
     """Operator -> (name, bound) of the time of registration."""
     found = {}
@@ -226,8 +237,8 @@ def _bounds(filters: AssetFilters) -> dict[str, tuple[str, int]]:
     return found
 
 
-def _spellings(text: str, root: str) -> list[str]:
-    """What ``text`` may look like in a ``search_text``, where the root is a mark."""
+def spellings(text: str, root: str) -> list[str]:
+    """What ``text``, which is no part of the root, may look like in a ``search_text``, where the root is a mark."""
     found = [text]
     for at in range(len(text)):
         if text.startswith(root, at):
@@ -239,7 +250,8 @@ def _spellings(text: str, root: str) -> list[str]:
     return [each for each in dict.fromkeys(found) if each != ROOT_MARK]
 
 
-def _can_stand_in_a_path(text: str) -> bool:
+def can_stand_in_a_path(text: str) -> bool:
+    """Whether a ``search_text`` may hold ``text``."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -247,6 +259,6 @@ def _can_stand_in_a_path(text: str) -> bool:
     return "\0" not in text and ROOT_MARK[0] not in text
 
 
-def _ns(when: datetime | None, within_us: int = 0) -> int | None:
+def to_ns(when: datetime | None, within_us: int = 0) -> int | None:
     """A time in ns, the last of its microsecond if ``within_us`` says so; the nearest that 64 bits hold."""
     return None if when is None else max(-(2**63), min(2**63 - 1, to_us(when) * 1000 + within_us))

@@ -39,7 +39,7 @@ _COUNT = "INSERT INTO revisions (noun, n) VALUES (?, 1) ON CONFLICT (noun) DO UP
 
 
 class Session:
-    """Statements of one transaction; every result is fetched whole."""
+    """Statements of one transaction; every result is fetched whole, but that of ``each``."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
@@ -47,6 +47,10 @@ class Session:
     def all(self, sql: str, bindings: Bindings = ()) -> list[Row]:
         """Every row of a statement."""
         return self._connection.execute(sql, bindings).fetchall()
+
+    def each(self, sql: str, bindings: Bindings = ()) -> Iterator[Row]:
+        """The rows of a statement as they are found."""
+        yield from self._connection.execute(sql, bindings)
 
     def one(self, sql: str, bindings: Bindings = ()) -> Row | None:
         """The first row of a statement, or None."""

@@ -73,10 +73,25 @@ class Way:
 
 @frozen
 class Route:
-    """The ways to a page and to the total, chosen by what the filters find."""
+    """The ways to a page and to the total, or the total itself, chosen by what the filters find."""
 
     page: Way
-    total: Way
+    total: Way | int
+
+
+@frozen
+class Order:
+    """Which rows of a list a page is to hold.
+
+    Args:
+        sort: A key of ``Listing.sorts``.
+        after: The keys of the last row seen, the tie-break last; None at the start.
+    """
+
+    sort: str
+    is_descending: bool
+    after: tuple[Any, ...] | None
+    limit: int
 
 
 @frozen
@@ -111,7 +126,7 @@ class Listing:
         limit: int,
         cursor: str | None,
         sort: str | None,
-        route: Callable[[str], Route | None] = lambda _sort: None,
+        route: Callable[[Order], Route | None] = lambda _order: None,
     ) -> Page[T]:
         """The page after ``cursor``: two statements and those of ``make`` and ``route``.
 
@@ -120,7 +135,7 @@ class Listing:
             make: Rows (of ``columns``) to items.
             limit: 1 to 500.
             sort: A key of ``sorts``, after ``-`` to descend.
-            route: The name of a sort -> how to get there; None where it goes without saying.
+            route: How to get there; None where it goes without saying.
         """
         if not 1 <= limit <= MAX_LIMIT:
             raise _refused("limit", f"limit must be from 1 to {MAX_LIMIT}", f"integer, 1 to {MAX_LIMIT}", str(limit))
@@ -130,13 +145,16 @@ class Listing:
             raise _refused("sort", f"{self.name} cannot be sorted by {sort!r}", expected, repr(sort))
         down, name = sort.startswith("-"), sort.removeprefix("-")
         bound_to = self._binding(filters, sort)
-        way = chosen.page if (chosen := route(name)) else Way(self.source, tuple(where.conditions), self.number or "")
+        n_keys = len(self.keys(name))
+        after = None if cursor is None else tuple(_decode(cursor, bound_to, n_keys))
+        chosen = route(Order(name, down, after, limit))
+        way = chosen.page if chosen else Way(self.source, tuple(where.conditions), self.number or "")
         total_way = chosen.total if chosen else way
         keys = [way.number if key == self.number else key for key in self.keys(name)]
         bindings = dict(where.bindings)
         conditions = list(way.conditions)
-        if cursor is not None:
-            seen = {f"k{index}": value for index, value in enumerate(_decode(cursor, bound_to, len(keys)))}
+        if after is not None:
+            seen = {f"k{index}": value for index, value in enumerate(after)}
             conditions.append(f"({', '.join(keys)}) {'<' if down else '>'} ({', '.join(f':{each}' for each in seen)})")
             bindings |= seen
         order = ", ".join(f"{key} {'DESC' if down else 'ASC'}" for key in keys)
@@ -146,7 +164,7 @@ class Listing:
             bindings,
         )
         found = len(rows)
-        total = count(session, total_way, where.bindings, EXACT_TOTAL + 1)
+        total = total_way if isinstance(total_way, int) else count(session, total_way, where.bindings, EXACT_TOTAL + 1)
         rows = rows[:limit]
         return Page(
             items=make([row[: -len(keys)] for row in rows]),

@@ -20,6 +20,7 @@ from typing import Any
 
 from hephaes_rpc.config import Options, load
 from hephaes_rpc.model import TopicSummary
+from hephaes_rpc.store import assets
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.assets import AssetFilters
 from hephaes_rpc.store.assetsearch import ROOT_MARK
@@ -66,7 +67,7 @@ def fill(workspace: OpenWorkspace, n: int) -> None:
     numbers = [start + i * (365 * DAY_US // n) for i in range(n)]
     ids = [str(uuid.UUID(int=draw.getrandbits(128))) for _ in range(n)]
 
-    def assets() -> Iterator[tuple[Any, ...]]:
+    def rows() -> Iterator[tuple[Any, ...]]:
         for i, (number, asset_id) in enumerate(zip(numbers, ids, strict=True)):
             kind = ("mcap", "bag")[i % 3 == 0]
             name = f"{draw.choice(WORDS)}_{draw.choice(WORDS)}_{i:07}.{kind}"
@@ -86,7 +87,7 @@ def fill(workspace: OpenWorkspace, n: int) -> None:
             "INSERT INTO assets (registered_at, id, file_path, file_name, file_type, file_size, mtime_ns,"
             " indexing_status, last_indexed_at, duration, start_ns, search_text)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            assets(),
+            rows(),
         )
     with workspace.db.write("assets") as session:
         session.many(
@@ -163,6 +164,7 @@ def measure(workspace: OpenWorkspace) -> float:
             )
         }
 
+    orders = [sign + name for sign in ("", "-") for name in assets.LISTING.sorts]
     one: dict[str, Callable[[], dict[str, Any]]] = {
         "search": text,
         "tag": lambda: {"tag": draw.choice([*tags, "nobody"])},
@@ -173,8 +175,10 @@ def measure(workspace: OpenWorkspace) -> float:
         "size": sizes,
         "registration": registered,
     }
+    workspace.assets.list(AssetFilters(type="bag"))
+    workspace.assets.memory.wait()
     cases: dict[str, Callable[[], object]] = {}
-    for sort in ("registered_time", "last_indexed_time", "file_name", "file_size"):
+    for sort in assets.LISTING.sorts:
         cases[f"assets by {sort}"] = lambda sort=sort: workspace.assets.list(
             sort=draw.choice(["", "-"]) + sort, limit=draw.choice([100, 500])
         )
@@ -186,7 +190,14 @@ def measure(workspace: OpenWorkspace) -> float:
         )
     for (name, make), (other, also) in itertools.combinations(one.items(), 2):
         cases[f"assets with {name} and {other}"] = lambda make=make, also=also: workspace.assets.list(
-            AssetFilters(**make() | also())
+            AssetFilters(**make() | also()), sort=draw.choice(orders)
+        )
+    for n in range(3, len(one) + 1):
+        cases[f"assets with {n} filters"] = lambda n=n: workspace.assets.list(
+            AssetFilters(
+                **{name: value for make in draw.sample(list(one.values()), n) for name, value in make().items()}
+            ),
+            sort=draw.choice(orders),
         )
     cases["assets, a later page"] = pages(workspace)
     cases["one asset"] = lambda: workspace.assets.detail(draw.choice(ids))
