@@ -22,6 +22,7 @@ from mcap.writer import Writer as McapWriter
 from hephaes_rpc import __version__
 from hephaes_rpc.cli import commands, demo, terminal
 from hephaes_rpc.errors import HephaesError
+from tests.factories import samples, write_mcap
 
 PROGRAM = [sys.executable, "-P", "-m", "hephaes_rpc"]
 
@@ -599,3 +600,46 @@ def test_ctrl_c_ends_with_130(data):
     process.stderr.close()
     drained.join()
     os.close(read_fd)
+
+
+# -- scripts -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_example_of_the_scripts_page_runs(tmp_path):
+    page = (Path(__file__).parents[1] / "docs/scripts.md").read_text()
+    (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (spec,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/speed.py").write_text(script)
+    (tmp_path / "speed.yaml").write_text(spec)
+    write_mcap(tmp_path / "drive.mcap", samples(200))
+    command = re.search(r"^hephaes-rpc (convert .*)$", page, re.MULTILINE)
+    done = cli(*command[1].split(), cwd=tmp_path)
+    table = pq.read_table(tmp_path / "out/drive.parquet")
+    assert done.stdout.splitlines()[0].endswith("out/drive.parquet")
+    rows = table.to_pylist()
+    assert rows
+    for row in rows:
+        norm = sum(row[name] ** 2 for name in "xyz") ** 0.5
+        assert (row["speed"], row["is_fast"]) == (pytest.approx(norm, nan_ok=True), norm > 0.5)
+        assert row["turn"] == pytest.approx([row[name] for name in "xyz"], rel=1e-6, nan_ok=True)
+
+
+def test_no_script_runs_unless_its_folder_is_named(tmp_path):
+    (tmp_path / "a.py").write_text("raise ValueError('it ran')\ndef compute(batch):\n    pass\n")
+    spec = {
+        "row_strategy": {"kind": "per-message", "topic": "/imu"},
+        "features": {"x": {"source": {"topic": "/imu", "field_path": "angular_velocity.x"}, "dtype": "float64"}},
+        "computations": [{"file": "a.py", "inputs": ["x"], "outputs": {"c": {"dtype": "float64"}}}],
+    }
+    (tmp_path / "spec.json").write_text(json.dumps({"spec_version": 2, "spec": spec}))
+    write_mcap(tmp_path / "drive.mcap", samples(20))
+    asked = ("convert", "drive.mcap", "--spec", "spec.json", "-o", "out")
+    assert "--scripts" in sentence(cli(*asked, code=2, cwd=tmp_path))
+    failed = cli(*asked, "--scripts", ".", code=2, cwd=tmp_path)
+    assert "a.py, line 1: ValueError: it ran" in failed.stderr
+    assert not (tmp_path / "out").exists()
+    del spec["computations"]
+    (tmp_path / "spec.json").write_text(json.dumps({"spec_version": 2, "spec": spec}))
+    assert "has no effect" in sentence(cli(*asked, "--scripts", ".", code=2, cwd=tmp_path))
+    assert "--spec" in sentence(cli("convert", "drive.mcap", "--scripts", ".", "-o", "out", code=2, cwd=tmp_path))

@@ -26,6 +26,7 @@ from PIL import Image
 
 from hephaes_rpc.cli.logpaths import logs_of
 from hephaes_rpc.cli.schema import document_schema
+from hephaes_rpc.engine.computations.scripts import Scripts
 from hephaes_rpc.engine.pipeline import ConvertResult, ConvertTask, convert
 from hephaes_rpc.engine.specs import document
 from hephaes_rpc.errors import HephaesError, SpecError
@@ -47,6 +48,7 @@ TOLD = {
     "Schema.name": "schema.name",
     "Schema.version": "schema.version",
     "Feature.description": "features.x.description",
+    "ComputedColumn.description": "computations.0.outputs.c.description",
     "ConstantSource.description": "spec.features.x.source.description",
     "DraftOrigin.kind": "draft_origin.kind",
     "DraftOrigin.source_topics": "draft_origin.source_topics",
@@ -59,7 +61,7 @@ TOLD = {
 
 _KNOWN_WORDS = {
     *("type", "description", "properties", "required", "additionalProperties", "default", "minimum", "maximum"),
-    *("items", "anyOf", "allOf", "enum", "$ref"),
+    *("items", "anyOf", "allOf", "enum", "$ref", "exclusiveMinimum"),
 }
 
 
@@ -179,6 +181,34 @@ def test_the_walk_knows_every_word_of_the_schema() -> None:
                 assert set(part) <= _KNOWN_WORDS
 
 
+# -- the scripts -------------------------------------------------------------------------------------------------------
+
+SCRIPTS = {
+    "a.py": """
+import time
+import numpy as np
+import pyarrow.compute as pc
+
+def compute(batch):
+    return batch.column(0)
+
+def twice(batch):
+    return {"c": pc.multiply(batch.column(0), 2)}
+
+def pairs(batch):
+    return {"c": [[1, 2]] * len(batch)}
+
+def slow(batch):
+    time.sleep(0.4)
+    return batch.column(0)
+
+def big(batch):
+    return batch.column(0) if np.ones(1 << 25).all() else None
+""",
+    "b.py": "def compute(batch):\n    return [7] * len(batch)\n",
+}
+
+
 # -- the log -----------------------------------------------------------------------------------------------------------
 
 MORE_TOPICS = {
@@ -229,6 +259,7 @@ def converter(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Converter"]
 # -- what a document leads to ------------------------------------------------------------------------------------------
 
 _ECHO = (
+    "computations",
     *("spec", "output", "payload_representation", "row_strategy", "resample", "schema", "labels", "draft_origin"),
     *("split", "validation", "document_metadata", "mapping_requested"),
 )
@@ -263,6 +294,9 @@ class Converter:
         }
         for place in ("logs", "logs/deep"):
             write_mcap(folder / place / f"{Path(place).name}.mcap", samples(20, topics=("/imu", "/chatter")))
+        (folder / "scripts").mkdir()
+        for name, script in SCRIPTS.items():
+            (folder / "scripts" / name).write_text(script)
         self._done: dict[str, Outcome] = {}
 
     def outcome(self, base: "Base", value: Any) -> Outcome:
@@ -286,6 +320,7 @@ class Converter:
                 episode_id="ep",
                 stem="run",
                 metadata=loaded.metadata,
+                scripts=Scripts(str(self.folder / "scripts")),
             )
             return observed(convert(task, Context()))
         except SpecError as error:
@@ -776,6 +811,31 @@ GROUPS = base({**SPLIT.document["spec"], "split": GROUPED})
 case(GROUPS, "/split/group_by", "y", refused=["z", None])
 case(SPLIT, "/split/group_by", refused=["x"])
 
+# computations
+COMPUTED = rows("/level", features={"x": LEVEL, "y": of("/level", "data", "float64")})
+
+
+def computed(function: str, **more: Any) -> Base:
+    """Rows with a computed column."""
+    one = {"file": "a.py", "function": function, "inputs": ["x"], "outputs": {"c": {"dtype": "int64"}}, **more}
+    return base({**COMPUTED, "computations": [one]})
+
+
+C0 = "/computations/0"
+ONCE = computed("compute")
+case(base(COMPUTED), "/computations", ONCE.document["spec"]["computations"])
+case(MAPPED, "/computations", refused=[ONCE.document["spec"]["computations"]])
+case(ONCE, f"{C0}/file", "b.py", refused=["../a.py", "a.txt", ""])
+case(ONCE, f"{C0}/function", "twice", refused=["a b", ""])
+case(ONCE, f"{C0}/inputs", ["y"], refused=[[], ["z"], ["x", "x"]])
+case(ONCE, f"{C0}/outputs", {"d": {"dtype": "int64"}}, refused=[{}, {"x": {"dtype": "int64"}}])
+case(ONCE, f"{C0}/outputs/c/dtype", "float32", "float64", "bool", "bytes", refused=["json"])
+case(ONCE, f"{C0}/outputs/c/description", "what it is")
+PAIRS = computed("pairs", outputs={"c": {"dtype": "int64", "shape": [2]}})
+case(PAIRS, f"{C0}/outputs/c/shape", [-1], [3], refused=[[-2]])
+case(computed("slow"), f"{C0}/time_limit_s", 0.1, refused=[0, -1, 4000])
+case(computed("big"), f"{C0}/memory_limit_mb", 16, refused=[0])
+
 # validation
 CHECKED = base(rows("/joints", x={**FIRST, "required": True}))
 case(CHECKED, "/validation/sample_n", 3, 30, refused=[0])
@@ -860,6 +920,6 @@ def _told(outcome: Outcome, places: Iterable[str]) -> str:
     for place in places:
         at: Any = outcome.manifest
         for step in place.split("."):
-            at = at[step]
+            at = at[int(step)] if step.isdigit() else at[step]
         found.append(at)
     return f"{outcome.seen} {found}"

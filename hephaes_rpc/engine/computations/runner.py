@@ -172,12 +172,17 @@ def _fail(sink: Any, error: BaseException, task: Mapping[str, Any]) -> int:
         case _:
             why = f"{type(error).__name__}: {error}"
     _write(sink, b"E", json.dumps({"line": line, "why": why[:1000]}).encode())
-    if not isinstance(error, _ContractError | _TooLongError | SystemExit):
-        import traceback
-
-        with suppress(BaseException):
-            traceback.print_exception(error, limit=-20)
+    _print_frames(error, task["path"])
     return 1
+
+
+def _print_frames(error: BaseException, path: str) -> None:
+    """Where in the script it happened, call by call, for the log of the job."""
+    import traceback
+
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    with suppress(BaseException):
+        print("".join(traceback.format_list(frames[-20:])), end="", file=sys.stderr, flush=True)
 
 
 def _line_of(error: BaseException, path: str) -> int | None:
