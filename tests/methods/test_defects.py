@@ -42,12 +42,11 @@ def published(table: Table, name: str = "a.bag") -> Any:
     return conversion
 
 
-def test_every_number_has_its_test() -> None:
+def test_every_number_has_one_test() -> None:
     folder = Path(__file__).parent
     files = [*folder.glob("test_defects*.py"), folder.parent / "e2e" / "test_defects.py"]
-    numbers = {int(n) for file in files for n in re.findall(r"^def test_(\d+)_", file.read_text(), re.MULTILINE)}
-    of_drafting = {11, 15}  # with the methods conversions/draft and conversions/inspect
-    assert numbers - of_drafting == set(range(1, 26)) - {21, 24} - of_drafting
+    numbers = [int(n) for file in files for n in re.findall(r"^def test_(\d+)_", file.read_text(), re.MULTILINE)]
+    assert sorted(numbers) == sorted(set(range(1, 26)) - {21, 24})
 
 
 def test_1_the_dashboard_counts_queued_conversions(table: Table) -> None:
@@ -110,7 +109,7 @@ def test_6_a_config_that_came_from_a_draft_opens(table: Table) -> None:
     assert table.call("conversionConfigs/list")["items"][0]["draft_count"] == 1
 
 
-def test_9_a_mapping_to_unknown_topics_names_them(table: Table) -> None:
+def test_a_mapping_to_unknown_topics_names_them(table: Table) -> None:
     asset_id = add(table, "a.bag", topic("/t"))
     with pytest.raises(HephaesError) as error:
         table.call("conversions/create", asset_ids=[asset_id], mapping={"x": ["/nothing"]})
