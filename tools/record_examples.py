@@ -110,6 +110,7 @@ def record(folder: Path) -> dict[str, list[Call]]:
         _authoring(recorder, mcap)
         conversion = _conversions(recorder, bag, mcap)
         _outputs(recorder, conversion)
+        _scripts(recorder, home)
         _dashboard(recorder)
         _end(recorder)
         assert sidecar.stray == b"", sidecar.stray
@@ -274,11 +275,24 @@ def _conversions(recorder: Recorder, bag: str, mcap: str) -> Any:
     recorder.finished(retried["id"])
     recorder.call("finished ones", "jobs/list", type="convert", status="succeeded", limit=1)
     recorder.call("one", "jobs/get", job_id=job_id)
+    recorder.call("its first lines", "jobs/logs", job_id=job_id, limit=2)
     recorder.refused("too late", "jobs/cancel", job_id=job_id)
     recorder.call("the newest", "conversions/list", limit=1)
     recorder.call("one", "conversions/get", conversion_id=made["id"])
     recorder.refused("a spec that contradicts itself", "conversions/create", asset_ids=[bag], spec={"rows": {}})
     return made
+
+
+def _scripts(recorder: Recorder, home: Path) -> None:
+    folder = home / "field trials" / "scripts"
+    folder.mkdir()
+    (folder / "speed.py").write_text("def compute(batch):\n    return {'speed': batch.column(0)}\n")
+    (folder / "broken.py").write_text("def compute(batch)\n")
+    recorder.call("what it has", "scripts/check", path="speed.py", function="compute")
+    recorder.call("what is wrong", "scripts/check", path="broken.py")
+    recorder.call("it may run", "scripts/register", path="speed.py")
+    recorder.call("all of them", "scripts/list")
+    recorder.refused("no such file", "scripts/register", path="pace.py")
 
 
 def _outputs(recorder: Recorder, conversion: Any) -> None:
