@@ -131,7 +131,7 @@ class Ending:
 
 
 def hear_signals(ending: Ending) -> None:
-    """SIGTERM, SIGINT and SIGHUP end the process in order with code 0, the second one at once.
+    """SIGTERM, SIGINT, SIGHUP and Ctrl-Break end the process in order with code 0, the second one at once.
 
     A thread hears them through the wakeup descriptor, which the C handler writes to: a main thread that is busy in
     native code delays nothing.
@@ -139,8 +139,9 @@ def hear_signals(ending: Ending) -> None:
     read_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)
     signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)  # no system has them all
+        if number is not None and (name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN):
             signal.signal(number, lambda *_: None)
 
     def hear() -> None:
