@@ -1,6 +1,6 @@
 """From a registered log to a spec: ``conversions/inspect``, ``conversions/draft``, ``conversions/preview``."""
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from attrs import field, frozen
 
@@ -12,8 +12,8 @@ from hephaes_rpc.engine.authoring.authored import (
     PreviewRequest,
     PreviewResult,
 )
-from hephaes_rpc.engine.specs.spec import TFRecordOutput
-from hephaes_rpc.methods.common import WORKSPACE_ERRORS, given, not_blank, trimmed
+from hephaes_rpc.engine.specs.spec import ParquetCompression, TFRecordCompression, TFRecordOutput
+from hephaes_rpc.methods.common import WORKSPACE_ERRORS, given, not_blank, refused, require, trimmed
 from hephaes_rpc.methods.conversions import representation_policy
 from hephaes_rpc.model import RepresentationPolicy
 from hephaes_rpc.registry import Lane, RequestContext, method
@@ -209,9 +209,9 @@ async def drafted(ctx: RequestContext, params: DraftParams, label: str | None) -
     """A new draft of a log, and what was inspected and drafted for it, as it travels."""
     from hephaes_rpc.engine.specs.document import SpecDocument, load
 
-    request = part_of(params, InspectRequest)
+    request, wanted = part_of(params, InspectRequest), params.draft_request
+    require(_wrong_compression(wanted))
     workspace, path = await log_of(ctx, params.workspace_id, params.asset_id)
-    wanted = params.draft_request
     found = await answer(
         ctx,
         {"type": "draft", "path": path, "request": unstructure(request), "draft_request": unstructure(wanted)},
@@ -237,6 +237,15 @@ async def drafted(ctx: RequestContext, params: DraftParams, label: str | None) -
     detail: DraftDetail = await ctx.in_thread(store)
     ctx.app.notify.changed("drafts", workspace.id, [detail.id], "created")
     return detail, found
+
+
+def _wrong_compression(wanted: DraftRequest) -> list[dict[str, Any]]:
+    known = get_args(ParquetCompression if wanted.output_format == "parquet" else TFRecordCompression)
+    if wanted.output_compression in known:
+        return []
+    message = f"{wanted.output_format} is not compressed by {wanted.output_compression}"
+    path = "draft_request.output_compression"
+    return [refused(path, message, f"one of {', '.join(known)}", wanted.output_compression)]
 
 
 async def scripts_of(ctx: RequestContext, workspace: OpenWorkspace, document: "SpecDocument") -> "Scripts | None":

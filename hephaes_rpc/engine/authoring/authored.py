@@ -12,12 +12,26 @@ Template: TypeAlias = Literal["imitation-learning", "time-series", "detection"]
 TEMPLATES: tuple[Template, ...] = get_args(Template)
 
 
+def _trimmed(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(name.strip() for name in names))
+
+
+def _trimmed_hints(hints: dict[str, str]) -> dict[str, str]:
+    return {topic.strip(): type_name.strip() for topic, type_name in hints.items()}
+
+
+def _not_blank(_instance: object, attribute: Any, value: list[str] | dict[str, str]) -> None:
+    names = [*value, *value.values()] if isinstance(value, dict) else value
+    if not all(name.strip() for name in names):
+        raise ValueError(f"'{attribute.name}' must not hold a blank name")
+
+
 @frozen(kw_only=True)
 class InspectRequest:
     """What is to be looked at.
 
     Args:
-        topics: None of them is all.
+        topics: None of them is all; blanks around names do not count.
         sample_n: Messages shown per topic.
         max_depth: Names that the path of a candidate may have; what lies deeper is one candidate.
         max_sequence_items: Elements shown of a list.
@@ -26,12 +40,12 @@ class InspectRequest:
         thumbnails: A small PNG of each image topic.
     """
 
-    topics: list[str] = field(factory=list)
+    topics: list[str] = field(factory=list, converter=_trimmed, validator=_not_blank)
     sample_n: int = field(default=8, validator=ge(1))
     max_depth: int = field(default=4, validator=ge(0))
     max_sequence_items: int = field(default=4, validator=ge(1))
     on_failure: FailurePolicy = "warn"
-    topic_type_hints: dict[str, str] = field(factory=dict)
+    topic_type_hints: dict[str, str] = field(factory=dict, converter=_trimmed_hints, validator=_not_blank)
     thumbnails: bool = False
 
 
