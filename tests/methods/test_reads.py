@@ -6,11 +6,17 @@ from typing import Any
 
 import pytest
 
+from hephaes_rpc.engine.specs.document import SpecDocument
+from hephaes_rpc.engine.specs.spec import ConversionSpec
 from hephaes_rpc.registry import REGISTRY
+from hephaes_rpc.store.configs import ConfigChange
+from hephaes_rpc.store.joblogs import NewLine
+from hephaes_rpc.store.jobs import JobFilters
 from tests.methods.conftest import Table
 from tests.methods.test_conversions import topic
 from tests.store.conftest import fingerprint
 from tests.store.test_assets import metadata
+from tests.store.test_drafts import GOOD, document, new
 from tests.store.test_lists import count_statements
 
 STATEMENTS = {
@@ -20,6 +26,15 @@ STATEMENTS = {
     "tags/list": 2,
     "jobs/list": 2,
     "jobs/get": 1,
+    "jobs/logs": 3,
+    "conversionConfigs/list": 2,
+    "conversionConfigs/get": 2,
+    "conversionConfigs/diff": 3,
+    "conversionConfigs/export": 1,
+    "drafts/list": 2,
+    "drafts/get": 3,
+    "scripts/list": 1,
+    "conversions/capabilities": 0,
     "conversions/list": 2,
     "conversions/get": 3,
     "outputs/list": 3,
@@ -30,6 +45,10 @@ STATEMENTS = {
     "dashboard/blockers": 2,
 }
 """Beside what choosing the workspace takes; ``outputs/list`` and the dashboard look at the files once."""
+
+BY_WORKERS = {"outputs/rows", "outputs/schema", "scripts/check"}
+"""Read by a worker from a file; of the database they ask where it is."""
+READING = {"list", "get", "logs", "diff", "export", "capabilities", "rows", "schema", "content", "check"}
 
 ASSET = {
     "id": str,
@@ -134,6 +153,13 @@ def fill(table: Table, n: int) -> None:
         made = workspace.conversions.create([asset.id], {}, {}, output_path=str(folder))
         files = [{"path": str(folder / "x.json"), "size_bytes": 4}]
         workspace.outputs.publish(made.id, made.job_id, [asset.id], files)
+        workspace.job_logs.add(made.job_id, [NewLine(0, line, "info", "sidecar", "said") for line in range(n)])
+        config = workspace.configs.create(f"config {k}", SpecDocument(spec=ConversionSpec()))
+        for number in range(3):
+            workspace.configs.update(config.id, ConfigChange(metadata={"n": number}))
+        draft = workspace.drafts.create(asset.id, new(GOOD, f"draft {k}"))
+        for number in range(3):
+            workspace.drafts.update(draft.id, document(f"/{number}"), str(number))
 
 
 def calls(table: Table) -> dict[str, Callable[[], Any]]:
@@ -142,6 +168,12 @@ def calls(table: Table) -> dict[str, Callable[[], Any]]:
         "assets/get": {"asset_id": workspace.assets.list().items[-1].id},
         "jobs/get": {"job_id": workspace.jobs.list().items[-1].id},
         "conversions/get": {"conversion_id": workspace.conversions.list().items[-1].id},
+        "jobs/logs": {"job_id": workspace.jobs.list(JobFilters(type="convert")).items[-1].id},
+        **{
+            f"conversionConfigs/{verb}": {"config_id": workspace.configs.list().items[-1].id}
+            for verb in ("get", "diff", "export")
+        },
+        "drafts/get": {"draft_id": workspace.drafts.list().items[-1].id},
         "outputs/get": {"output_id": workspace.outputs.list().items[-1].id},
         "outputs/content": {"output_id": workspace.outputs.list().items[-1].id},
     }
@@ -216,6 +248,5 @@ def test_days_are_bounded(table: Table, days: Any) -> None:
 
 
 def test_the_table_of_reads_is_whole() -> None:
-    reading = {name for name in REGISTRY.methods if name.rpartition("/")[2] in ("list", "get")}
-    others = {name for name in reading if name.partition("/")[0] in ("conversionConfigs", "drafts", "scripts")}
-    assert reading - others <= set(STATEMENTS)
+    reading = {name for name in REGISTRY.methods if name.rpartition("/")[2] in READING or name.startswith("dashboard/")}
+    assert reading == STATEMENTS.keys() | BY_WORKERS
