@@ -131,7 +131,7 @@ def main() -> None:
             print(row("`health` meanwhile", len(latencies), took, latencies), flush=True)
             pid = client.process.pid
             print(
-                f"\nQueueing {given.jobs} conversions took {queued:.2f} s; the sidecar had {memory_mb(pid):.0f} MB then."
+                f"\nQueueing {given.jobs} conversions took {queued:.2f} s; it had {memory_mb(pid):.0f} MB then."
             )
 
 
