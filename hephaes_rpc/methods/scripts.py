@@ -101,7 +101,13 @@ class ScriptCheck:
     line: int | None
 
 
-@method("scripts/list", params=ScriptsListParams, result=ScriptPage, errors=WORKSPACE_ERRORS, lane=Lane.IO)
+@method(
+    "scripts/list",
+    params=ScriptsListParams,
+    result=ScriptPage,
+    errors=("cursor_mismatch", *WORKSPACE_ERRORS),
+    lane=Lane.IO,
+)
 def scripts_list(ctx: RequestContext, params: ScriptsListParams) -> ScriptPage:
     """Scripts in the workspace's folder, by path, and those that were registered and are gone."""
     workspace = ctx.workspace(params.workspace_id)
@@ -109,17 +115,30 @@ def scripts_list(ctx: RequestContext, params: ScriptsListParams) -> ScriptPage:
     names = sorted({*_files(workspace.scripts_dir), *enabled}, reverse=params.sort == "-path")
     infos = [_info(workspace, name, enabled.get(name)) for name in names]
     found = [info for info in infos if params.status in (None, info.status)]
-    after = params.cursor
-    rest = [
-        info for info in found if after is None or (info.path < after if params.sort == "-path" else info.path > after)
-    ]
+    after = _place(params)
+    backwards = params.sort == "-path"
+    rest = [info for info in found if after is None or (info.path < after if backwards else info.path > after)]
     items = rest[: params.limit]
     return ScriptPage(
         folder=str(workspace.scripts_dir),
         items=items,
         total=len(found),
-        next_cursor=items[-1].path if len(rest) > len(items) else None,
+        next_cursor=_mark(params) + items[-1].path if len(rest) > len(items) else None,
     )
+
+
+def _mark(params: ScriptsListParams) -> str:
+    """What cursors of a list of that kind begin with."""
+    return f"{params.sort or 'path'} {params.status or 'any'} "
+
+
+def _place(params: ScriptsListParams) -> str | None:
+    """The path behind which a page begins; raises ``cursor_mismatch``."""
+    if params.cursor is None:
+        return None
+    if not params.cursor.startswith(_mark(params)):
+        raise HephaesError("cursor_mismatch", "the cursor belongs to other filters or another sort")
+    return params.cursor.removeprefix(_mark(params))
 
 
 @method(

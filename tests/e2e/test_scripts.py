@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tests.e2e.conftest import SpawnSidecar
 from tests.e2e.sidecar import RpcError, Sidecar
 from tests.factories import samples, write_mcap
 
@@ -135,3 +136,48 @@ def test_a_script_that_misbehaves_costs_its_job_and_nothing_else(
     retried = sidecar.request("jobs/retry", {"job_id": job["id"]})
     assert finished(sidecar, retried["id"])["status"] == "succeeded"
     assert sidecar.stray == b""
+
+
+def test_scripts_are_listed_in_pages(sidecar: Sidecar, root: Path, asset: str) -> None:
+    (root / "scripts/sub").mkdir()
+    for name in ("b.py", "a.py", "sub/c.py", "notes.txt"):
+        (root / "scripts" / name).write_text("x = 1\n")
+    (root / "scripts/.hidden").mkdir()
+    (root / "scripts/.hidden/d.py").write_text("x = 1\n")
+    sidecar.request("scripts/register", {"path": "b.py"})
+    (root / "scripts/b.py").unlink()
+    for sort, paths in (("path", ["a.py", "b.py", "sub/c.py"]), ("-path", ["sub/c.py", "b.py", "a.py"])):
+        found: list[Any] = []
+        cursor = None
+        while True:
+            page = sidecar.request("scripts/list", {"sort": sort, "limit": 1, "cursor": cursor})
+            found += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        assert [(each["path"], each["status"]) for each in found] == [
+            (path, "missing" if path == "b.py" else "disabled") for path in paths
+        ]
+    first = sidecar.request("scripts/list", {"limit": 1})
+    with pytest.raises(RpcError) as refused:
+        sidecar.request("scripts/list", {"limit": 1, "sort": "-path", "cursor": first["next_cursor"]})
+    assert refused.value.data["kind"] == "cursor_mismatch"
+    for path in ("../secret.py", "/etc/passwd", "notes.txt", "nobody.py"):
+        with pytest.raises(RpcError) as refused:
+            sidecar.request("scripts/register", {"path": path})
+        assert (refused.value.code, refused.value.data["kind"]) == (404, "script_not_found")
+
+
+def test_a_workspace_from_elsewhere_brings_no_script_that_may_run(
+    spawn: SpawnSidecar, sidecar: Sidecar, root: Path, asset: str, tmp_path: Path
+) -> None:
+    put(sidecar, root, TWICE)
+    assert sidecar.request("scripts/list")["items"][0]["status"] == "enabled"
+    sidecar.shutdown()
+    other = spawn(data_dir=tmp_path / "another machine")
+    other.initialize(initializationOptions={"workspace_root": str(root)})
+    assert other.request("scripts/list")["items"][0]["status"] == "disabled"
+    with pytest.raises(RpcError) as refused:
+        create(other, asset)
+    assert refused.value.data["kind"] == "script_not_enabled"
+    assert other.shutdown() == 0
