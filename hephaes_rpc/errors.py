@@ -51,6 +51,7 @@ KINDS: dict[str, Kind] = {
     "workspace_conflict": Kind(409, "the folder cannot become or stop being a workspace"),
     "workspace_newer": Kind(409, "the database was written by a newer version"),
     "workspace_corrupt": Kind(409, "the database is damaged or not ours"),
+    "backup_not_found": Kind(404, "the workspace has no such backup", ("file_name", "known")),
     "asset_not_found": Kind(404, "no asset with that id", ("asset_id",)),
     "asset_already_registered": Kind(409, "the log is already registered in this workspace", ("asset_id", "file_path")),
     "tag_not_found": Kind(404, "no tag with that id or name", ("tag_id",)),

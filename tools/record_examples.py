@@ -141,6 +141,11 @@ def _workspaces(recorder: Recorder, home: Path) -> None:
     recorder.heard("a new one", "workspaces/didChange", lambda p: p["reason"] == "created")
     recorder.call("use it", "workspaces/activate", workspace_id=workspace["id"])
     recorder.call("all of them", "workspaces/list", sort="name")
+    saved = recorder.call("a copy", "workspaces/backup", workspace_id=workspace["id"])
+    recorder.call("all is well", "workspaces/check", workspace_id=workspace["id"])
+    one = {"workspace_id": workspace["id"]}
+    recorder.call("back to the copy", "workspaces/restore", **one, file_name=saved["file_name"])
+    recorder.refused("no such copy", "workspaces/restore", **one, file_name="gone.db")
     other = recorder.call("another", "workspaces/create", root_path=str(home / "scratch"), activate=False)
     recorder.call("away with it", "workspaces/delete", workspace_id=other["id"])
     recorder.refused("unknown", "workspaces/activate", workspace_id="ws_none")
@@ -317,6 +322,7 @@ class Normaliser:
 
     _ID = re.compile(r"\b(ws_)?([0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
     _TIME = re.compile(r"\b20(2[6-9]|[3-9]\d)-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+    _STAMP = re.compile(r"\b20\d{6}T\d{6}\.\d{6}Z")
     _TOOK = re.compile(r"\b\d+\.\d ms")
 
     def __init__(self, home: str) -> None:
@@ -337,7 +343,7 @@ class Normaliser:
         return self._text(value) if isinstance(value, str) else value
 
     def _text(self, text: str) -> str:
-        text = self._TIME.sub(NOW, text.replace(self._home, HOME))
+        text = self._STAMP.sub("20260115T093000.000000Z", self._TIME.sub(NOW, text.replace(self._home, HOME)))
         return self._TOOK.sub("1.2 ms", self._ID.sub(self._numbered, text))
 
     def _numbered(self, found: re.Match[str]) -> str:

@@ -4,9 +4,11 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.common import Paging, given, not_blank, page_of, trimmed
 from hephaes_rpc.model import Workspace
 from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.store.backups import Backup, back_up
 
 Sort = Literal["last_opened_at", "-last_opened_at", "created_at", "-created_at", "name", "-name"]
 
@@ -111,3 +113,107 @@ def workspaces_delete(ctx: RequestContext, params: WorkspacesDeleteParams) -> No
     """Remove a workspace with all that it holds; the folder around it and the logs stay."""
     ctx.app.store.delete_workspace(params.workspace_id, params.force)
     ctx.app.notify.changed("workspaces", None, [params.workspace_id], "deleted")
+
+
+MAX_TOLD = 100
+
+
+@frozen(kw_only=True)
+class WorkspacesRestoreParams:
+    """One workspace, and which of its backups."""
+
+    workspace_id: str
+    file_name: str | None = field(
+        default=None, converter=given, metadata={"doc": "of a backup, as workspaces/check lists them; null: the newest"}
+    )
+
+
+@frozen(kw_only=True)
+class RestoredWorkspace:
+    """The workspace as it is now; ``replaced_path`` is where the database that was there lies."""
+
+    workspace: Workspace
+    replaced_path: str | None
+
+
+@frozen(kw_only=True)
+class WorkspaceCheck:
+    """What is wrong with a workspace.
+
+    ``ok`` is about the database; ``problems`` says what it lacks to be. Files of logs and outputs that are not there
+    are counted, the first hundred named.
+    """
+
+    workspace_id: str
+    ok: bool
+    problems: list[str]
+    n_files: int
+    n_missing_files: int
+    missing_files: list[str]
+    backups: list[Backup]
+
+
+@method(
+    "workspaces/backup",
+    params=WorkspaceParams,
+    result=Backup,
+    errors=("workspace_not_found", "workspace_not_ready", "workspace_corrupt", "permission", "disk_full", "io_error"),
+    lane=Lane.IO,
+)
+def workspaces_backup(ctx: RequestContext, params: WorkspaceParams) -> Backup:
+    """Copy the database of a workspace into its folder of backups, while it is used."""
+    workspace = ctx.workspace(params.workspace_id)
+    return back_up(workspace.db, workspace.backups_dir, "asked")
+
+
+@method(
+    "workspaces/restore",
+    params=WorkspacesRestoreParams,
+    result=RestoredWorkspace,
+    errors=(
+        "workspace_not_found",
+        "workspace_busy",
+        "backup_not_found",
+        "workspace_newer",
+        "workspace_corrupt",
+        "permission",
+        "disk_full",
+        "io_error",
+    ),
+    lane=Lane.IO,
+)
+def workspaces_restore(ctx: RequestContext, params: WorkspacesRestoreParams) -> RestoredWorkspace:
+    """Put a backup in the place of a workspace's database, which is kept under another name."""
+    workspace, replaced = ctx.app.store.restore_workspace(params.workspace_id, params.file_name)
+    ctx.app.notify.changed("workspaces", None, [workspace.id], "refreshed")
+    return RestoredWorkspace(workspace=workspace, replaced_path=replaced)
+
+
+@method(
+    "workspaces/check",
+    params=WorkspaceParams,
+    result=WorkspaceCheck,
+    errors=("workspace_not_found", "permission", "disk_full", "io_error"),
+    lane=Lane.IO,
+)
+def workspaces_check(ctx: RequestContext, params: WorkspaceParams) -> WorkspaceCheck:
+    """Look at all of a workspace: its database in full, the files it tells of, its backups."""
+    found = ctx.app.store.backups(params.workspace_id)
+    n_files, missing, problems = 0, list[str](), list[str]()
+    try:
+        workspace = ctx.workspace(params.workspace_id)
+        problems = workspace.db.problems()
+        n_files, missing = workspace.missing_files(ctx.check)
+    except HephaesError as error:
+        if error.kind not in ("workspace_not_ready", "workspace_corrupt"):
+            raise
+        problems = [error.message]
+    return WorkspaceCheck(
+        workspace_id=params.workspace_id,
+        ok=not problems,
+        problems=problems,
+        n_files=n_files,
+        n_missing_files=len(missing),
+        missing_files=missing[:MAX_TOLD],
+        backups=found,
+    )

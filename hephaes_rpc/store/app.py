@@ -20,6 +20,7 @@ from attrs import frozen
 from hephaes_rpc.config import Config
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import Workspace, WorkspaceStatus
+from hephaes_rpc.store import backups
 from hephaes_rpc.store import workspace as place
 from hephaes_rpc.store.db import Database, Row, Session, os_error, scripts
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
@@ -104,6 +105,7 @@ class AppStore:
         self._import_legacy(config.legacy_workspace_root)
         with contextlib.suppress(HephaesError):
             self._open_wanted()
+        self._keeper = backups.Keeper(lambda: [each for each, _ in self.databases() if each is not None])
 
     @property
     def active_workspace_id(self) -> str | None:
@@ -182,11 +184,7 @@ class AppStore:
             found = self._look(entry)
             if os.path.lexists(folder):
                 _require_deletable(folder, force)
-            if found.opened:
-                waiting = found.opened.jobs.counts()
-                if any(waiting.values()):
-                    message = f"jobs are still queued or running in the workspace {entry.name}"
-                    raise HephaesError("workspace_busy", message, workspace_id=entry.id, jobs=waiting)
+            self._require_idle(entry, found.opened)
             unfinished = [upload.part for upload in found.opened.uploads.open()] if found.opened else []
             self._forget(entry.id)
             doomed = folder.with_name(f"{place.FOLDER}.{uuid.uuid4().hex}.deleted")
@@ -201,6 +199,38 @@ class AppStore:
                     shutil.rmtree(doomed)
             except OSError as error:
                 raise os_error(error, f"{folder} could not be removed") from error
+
+    def backups(self, workspace_id: str) -> list[backups.Backup]:
+        """The copies of a workspace's database, whatever has become of it; raises ``workspace_not_found``."""
+        return backups.backups_in(self._entry(workspace_id).database.parent / backups.FOLDER)
+
+    def restore_workspace(self, workspace_id: str, file_name: str | None = None) -> tuple[Workspace, str | None]:
+        """Put a copy (None: the newest) in the place of a workspace's database.
+
+        Returns:
+            The workspace, and where the database that was there lies now.
+
+        Raises:
+            HephaesError: ``workspace_not_found``, ``workspace_busy``: jobs are queued or at work; ``backup_not_found``,
+                ``workspace_corrupt``, ``workspace_newer``: of the copy; ``permission``, ``disk_full``, ``io_error``.
+        """
+        with self._lock:
+            entry = self._entry(workspace_id)
+            self._require_idle(entry, self._look(entry).opened)
+            self._forget(entry.id)
+            replaced = backups.restore(
+                entry.database.parent / backups.FOLDER,
+                entry.database,
+                file_name,
+                backups.checked_copy(scripts("workspace"), place.APPLICATION_ID),
+            )
+        return self.get_workspace(workspace_id), str(replaced) if replaced else None
+
+    def _require_idle(self, entry: _Entry, opened: OpenWorkspace | None) -> None:
+        waiting = opened.jobs.counts() if opened else {}
+        if any(waiting.values()):
+            message = f"jobs are still queued or running in the workspace {entry.name}"
+            raise HephaesError("workspace_busy", message, workspace_id=entry.id, jobs=waiting)
 
     def workspace(self, workspace_id: str | None) -> OpenWorkspace:
         """The named workspace, or the active one.
@@ -245,6 +275,7 @@ class AppStore:
 
     def close(self) -> None:
         """Close every database."""
+        self._keeper.stop()
         with self._lock:
             for workspace_id in list(self._open):
                 self._forget(workspace_id)

@@ -16,11 +16,12 @@ import threading
 import uuid
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 import apsw
 
@@ -28,6 +29,7 @@ from hephaes_rpc.errors import HephaesError
 
 Row: TypeAlias = tuple[Any, ...]
 Bindings: TypeAlias = Sequence[Any] | Mapping[str, Any]
+Save: TypeAlias = Callable[[int, Callable[[Path], None]], object]
 
 OLDEST_SQLITE = (3, 51, 3)
 """Earlier versions can corrupt a WAL database that two connections write and checkpoint at once."""
@@ -77,21 +79,23 @@ class Database:
 
     Attributes:
         path: The file.
-        damage: Why it can no longer be used: set when the check of a large file has found something.
+        damage: Why it can no longer be used: set once SQLite, or the check of a large file, has found something.
 
     Args:
         path: An existing file.
         migrations: Scripts in order; script n leads from version n - 1 to n.
         application_id: What marks the file as ours.
+        save: Called before a migration with the version so far and what copies the database to a new file.
 
     Raises:
         HephaesError: ``workspace_newer``, ``workspace_corrupt`` (damaged, or not ours), and ``io_error``,
             ``permission`` or ``disk_full``; the file is as it was.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[str], application_id: int) -> None:
+    def __init__(self, path: Path, migrations: Sequence[str], application_id: int, save: Save | None = None) -> None:
         _require_sqlite()
         self.path = path
+        self._save = save
         self.damage: HephaesError | None = None
         self._version = len(migrations)
         self._local = threading.local()
@@ -140,6 +144,31 @@ class Database:
         with self._transaction("BEGIN IMMEDIATE", nouns, durable=durable) as session:
             yield session
 
+    @property
+    def version(self) -> int:
+        """How many migrations its tables have behind them."""
+        return self._version
+
+    def copy_to(self, target: Path) -> None:
+        """Write what is committed now to a new file, which is whole once it has its name; mode 0600.
+
+        Raises:
+            HephaesError: ``disk_full``, ``permission``, ``io_error``.
+        """
+        with self._in_transaction("BEGIN") as connection:
+            _drain(connection, "SELECT count(*) FROM sqlite_schema")  # the snapshot begins with the first read
+            _copy(connection, target)
+
+    def problems(self) -> list[str]:
+        """What SQLite's full check finds, and rows that refer to nothing; at most a hundred of each."""
+        with self.read() as session:
+            found = [str(row[0]) for row in session.all("PRAGMA integrity_check(100)") if row[0] != "ok"]
+            broken = session.all('SELECT "table", rowid, parent FROM pragma_foreign_key_check LIMIT 100')
+        return [
+            *found,
+            *(f"row {row} of {table} refers to a row of {parent} that is gone" for table, row, parent in broken),
+        ]
+
     def data_version(self) -> int:
         """A number that changes whenever something is committed; comparable within one thread."""
         with self._transaction("BEGIN") as session:
@@ -161,13 +190,22 @@ class Database:
             connections = list(self._connections)
         for index, connection in enumerate(connections):
             with contextlib.suppress(apsw.Error):  # another process reads, or the disk is gone: SQLite recovers later
-                if index == 0:
+                if self.damage is not None:
+                    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                elif index == 0:
                     _drain(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
             with contextlib.suppress(apsw.Error):
                 connection.close()
 
     @contextlib.contextmanager
     def _transaction(self, begin: str, nouns: Sequence[str] = (), *, durable: bool = False) -> Iterator[Session]:
+        with self._in_transaction(begin, nouns, durable=durable) as connection:
+            yield Session(connection)
+
+    @contextlib.contextmanager
+    def _in_transaction(
+        self, begin: str, nouns: Sequence[str] = (), *, durable: bool = False
+    ) -> Iterator[apsw.Connection]:
         with self._idle:
             if self._closed:
                 raise HephaesError("io_error", f"the database {self.path} has been closed")
@@ -182,7 +220,7 @@ class Database:
                 try:
                     _drain(connection, begin)
                     changed_before = connection.total_changes()
-                    yield Session(connection)
+                    yield connection
                     self._commit(connection, nouns if connection.total_changes() != changed_before else ())
                 finally:
                     if connection.in_transaction:
@@ -239,6 +277,8 @@ class Database:
                 _check(Session(connection), self.path)
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
             if version < len(migrations):
+                if self._save is not None:
+                    self._save(version, lambda target: _copy(connection, target))
                 _drain(connection, "PRAGMA foreign_keys = OFF")
                 _migrate(connection, migrations, application_id)
                 _drain(connection, "PRAGMA foreign_keys = ON")
@@ -252,17 +292,63 @@ class Database:
             threading.Thread(target=self._check_later, name=f"check {self.path.name}", daemon=True).start()
 
     def _check_later(self) -> None:
-        try:
-            with self.read() as session:
-                _check(session, self.path)
-        except HephaesError as error:
-            if error.kind == "workspace_corrupt":
-                self.damage = error
+        with contextlib.suppress(HephaesError), self.read() as session:  # what is wrong is in ``damage``
+            _check(session, self.path)
 
     @contextlib.contextmanager
     def _translating(self) -> Iterator[None]:
-        with _translating(self.path):
-            yield
+        try:
+            with _translating(self.path):
+                yield
+        except HephaesError as error:
+            if error.kind == "workspace_corrupt":
+                self.damage = error
+            raise
+
+
+def copy_checked(source: Path, target: Path, migrations: tuple[str, ...], application_id: int) -> None:
+    """Copy a database file that nobody has open, once it is known to be ours and sound; it is only read.
+
+    Raises:
+        HephaesError: What ``Database`` raises for such a file.
+    """
+    with _translating(source):
+        uri = f"file:{quote(str(source))}?immutable=1"
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        with contextlib.closing(apsw.Connection(uri, flags=flags)) as connection:
+            _inspect(connection, source, migrations, application_id)
+            problem = _value(connection, "PRAGMA integrity_check(1)")
+            if problem != "ok":
+                raise _corrupt(source, f"it is damaged ({problem})")
+            _copy(connection, target)
+
+
+def _copy(source: apsw.Connection, target: Path) -> None:
+    """Copy a database to a new file through SQLite's online backup: written beside, synced, renamed."""
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with _translating(target), contextlib.closing(apsw.Connection(str(temporary))) as copy:
+            temporary.chmod(0o600)
+            with copy.backup("main", source, "main") as backup:
+                while not backup.done:
+                    backup.step()
+            _drain(copy, "PRAGMA journal_mode = DELETE")
+        _sync(temporary)
+        temporary.rename(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise os_error(error, f"{target} could not be written") from error
+    finally:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def scripts(name: str) -> tuple[str, ...]:
@@ -397,7 +483,9 @@ def _link(temporary: Path, path: Path) -> bool:
 
 def _corrupt(path: Path, reason: str) -> HephaesError:
     message = f"{path} cannot be used: {reason}"
-    return HephaesError("workspace_corrupt", message, hint="put a backup of it in its place", path=str(path))
+    return HephaesError(
+        "workspace_corrupt", message, hint="workspaces/restore puts a backup in its place", path=str(path)
+    )
 
 
 def _newer(path: Path, found: int, known: int) -> HephaesError:

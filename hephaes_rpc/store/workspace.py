@@ -2,9 +2,11 @@
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from hephaes_rpc.errors import HephaesError
+from hephaes_rpc.store import backups
 from hephaes_rpc.store.assets import Assets
 from hephaes_rpc.store.configs import Configs
 from hephaes_rpc.store.conversions import Conversions
@@ -41,6 +43,7 @@ class OpenWorkspace:
         root: The user's folder, absolute, links resolved.
         dir: ``<root>/.hephaes``.
         outputs_dir: Where conversions write, a folder each.
+        backups_dir: Where copies of the database lie.
         scripts_dir: ``<root>/scripts``, where users put scripts; made by nobody but them.
         identity: What the database file was when it was opened.
     """
@@ -52,19 +55,25 @@ class OpenWorkspace:
         self.root = root
         self.dir = root / FOLDER
         self.outputs_dir = self.dir / OUTPUTS
+        self.backups_dir = self.dir / backups.FOLDER
         self.scripts_dir = root / SCRIPTS
         path = self.dir / DATABASE
         identity = identify(path)
         if identity is None:
             raise HephaesError("workspace_conflict", f"{self.dir} has no database", path=str(path))
         self.identity = identity
-        self.db = Database(path, scripts("workspace"), APPLICATION_ID)
+        self.db = Database(
+            path,
+            scripts("workspace"),
+            APPLICATION_ID,
+            lambda version, copy: backups.make(self.backups_dir, version, "migration", copy),
+        )
         try:
             private_folder(self.outputs_dir)
         except HephaesError:
             self.db.close()
             raise
-        places = Places(root)
+        places = self._places = Places(root)
         self.assets = Assets(self.db, places)
         self.jobs = Jobs(self.db, places)
         self.conversions = Conversions(self.db, places)
@@ -87,6 +96,17 @@ class OpenWorkspace:
             import_once(self.db, places, old)
         except (HephaesError, OSError) as error:
             logger.warning("%s is not imported: %s", old, error)
+
+    def missing_files(self, check: Callable[[], None]) -> tuple[int, list[str]]:
+        """How many files the database tells of, and those that are not there; ``check`` is called between them."""
+        with self.db.read() as session:
+            stored = [row[0] for row in session.all("SELECT file_path FROM assets UNION SELECT path FROM outputs")]
+        missing = []
+        for path in map(self._places.absolute, stored):
+            check()
+            if not os.path.lexists(path):
+                missing.append(path)
+        return len(stored), missing
 
     def close(self) -> None:
         """Close the database; whoever still uses the workspace gets errors."""
@@ -125,7 +145,7 @@ def _require_fresh(folder: Path) -> None:
         if not unfinished and (path.name != OUTPUTS or any(path.iterdir())):
             message = f"{folder} has no database, but it is not empty ({path.name})"
             raise HephaesError(
-                "workspace_conflict", message, hint=f"restore {DATABASE} from a backup", path=str(folder)
+                "workspace_conflict", message, hint="workspaces/restore puts a backup in its place", path=str(folder)
             )
 
 
