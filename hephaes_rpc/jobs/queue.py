@@ -21,6 +21,7 @@ after a pause, as the same job in its next attempt.
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from collections import defaultdict, deque
@@ -93,6 +94,7 @@ class _Run:
     silent: str | None = None
     lost: bool = False
     lines: list[NewLine] = field(factory=list)
+    flushing: threading.Lock = field(factory=threading.Lock)
     said: deque[str] = field(factory=lambda: deque(maxlen=SAID_LINES))
     task: "asyncio.Task[None] | None" = None
 
@@ -576,9 +578,11 @@ def _end(run: _Run) -> None:
 
 def _flush_lines(run: _Run) -> None:
     """Store what has been said since the last time."""
-    if run.lines:
-        lines, run.lines = run.lines, []
-        run.ws.job_logs.add(run.job.id, lines)
+    with run.flushing:
+        count = len(run.lines)
+        if count:
+            run.ws.job_logs.add(run.job.id, run.lines[:count])
+            del run.lines[:count]
 
 
 def _note_ending(run: _Run, ending: Ending) -> None:

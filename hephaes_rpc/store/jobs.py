@@ -144,7 +144,7 @@ class Jobs:
         while True:
             with self._db.read() as session:
                 job_id = session.value(
-                    f"SELECT j.id FROM jobs j WHERE j.status = 'queued' AND {_NEEDS_NOTHING}"
+                    f"SELECT j.id FROM jobs j INDEXED BY jobs_queue WHERE j.status = 'queued' AND {_NEEDS_NOTHING}"
                     " AND j.type IN (SELECT value FROM json_each(?))"
                     " ORDER BY -j.priority, j.created_at, j.rowid LIMIT 1",
                     (to_json(list(types)),),
@@ -396,8 +396,8 @@ class Jobs:
         """Queued jobs that wait for one that has failed or was cancelled: both ids, and how that one ended."""
         with self._db.read() as session:
             rows = session.all(
-                "SELECT n.job_id, d.id, d.status, d.error FROM job_needs n"
-                " JOIN jobs j ON j.id = n.job_id JOIN jobs d ON d.id = n.needs_job_id"
+                "SELECT j.id, d.id, d.status, d.error FROM jobs j"
+                " CROSS JOIN job_needs n ON n.job_id = j.id CROSS JOIN jobs d ON d.id = n.needs_job_id"
                 " WHERE j.status = 'queued' AND d.status IN ('failed', 'cancelled') ORDER BY j.created_at, j.id"
             )
         return [
