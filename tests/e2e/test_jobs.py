@@ -206,3 +206,48 @@ def test_a_worker_that_does_not_listen_is_killed_within_a_second(ready: Sidecar,
     retry = ready.request("jobs/retry", {"job_id": job["id"]})
     assert retry["retry_of"] == job["id"]
     assert finished(ready, retry["id"])["status"] == "succeeded"
+
+
+def test_a_conversion_may_wait_for_the_index_of_its_logs(ready: Sidecar, short_log: Path, tmp_path: Path) -> None:
+    asset = ready.request("assets/register", {"file_path": str(short_log)})["id"]
+    with pytest.raises(RpcError) as refused:
+        ready.request("conversions/create", {"asset_ids": [asset]})
+    assert refused.value.data["kind"] == "asset_not_indexed"
+    made = ready.request("conversions/create", {"asset_ids": [asset], "index_first": True})
+    assert finished(ready, made["job_id"])["status"] == "succeeded"
+    ended = [p["job"] for p in ready.notifications("jobs/didChange") if p["job"]["status"] == "succeeded"]
+    assert [job["type"] for job in ended] == ["index", "convert"]
+    assert ready.request("assets/get", {"asset_id": asset})["asset"]["indexing_status"] == "indexed"
+
+    bad = tmp_path / "bad.mcap"
+    bad.write_bytes(b"this is no log")
+    asset = ready.request("assets/register", {"file_path": str(bad)})["id"]
+    made = ready.request("conversions/create", {"asset_ids": [asset], "index_first": True})
+    job = finished(ready, made["job_id"])
+    assert (job["status"], job["attempt"], job["error"]["kind"]) == ("failed", 0, "bad_input")
+    assert "could not be indexed first" in job["error_message"]
+    bad.write_bytes(short_log.read_bytes())
+    again = ready.request("jobs/retry", {"job_id": job["id"]})
+    assert finished(ready, again["id"])["status"] == "succeeded"
+
+
+def test_the_same_conversion_again_copies_nothing_and_says_so(ready: Sidecar, short_log: Path) -> None:
+    asset = indexed(ready, short_log)
+    made = [
+        ready.request("conversions/create", {"asset_ids": [asset], "output": {"format": "parquet"}, **more})
+        for more in ({}, {"reuse": False})
+    ]
+    jobs = [finished(ready, each["job_id"]) for each in made]
+    assert {job["status"] for job in jobs} == {"succeeded"}
+    again = ready.request("conversions/create", {"asset_ids": [asset], "output": {"format": "parquet"}})
+    job = finished(ready, again["job_id"])
+    assert job["progress"]["message"] == "1 of 1 logs are unchanged: nothing was converted"
+    told = [line["text"] for line in ready.request("jobs/logs", {"job_id": job["id"]})["items"]]
+    assert any("linked, nothing was copied" in text for text in told)
+    inode = (Path(again["output_path"]) / "episode_0001.parquet").stat().st_ino
+    others = {(Path(each["output_path"]) / "episode_0001.parquet").stat().st_ino for each in made}
+    assert inode in others
+    assert len(others) == 2
+    outputs = ready.request("outputs/list", {"conversion_id": again["id"]})["items"]
+    assert sorted(o["file_name"] for o in outputs) == files(again)
+    assert all(o["availability_status"] == "ready" for o in outputs)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -257,3 +258,26 @@ def test_sigterm_ends_it(worker: Worker, data: Path) -> None:
 def test_the_frozen_program_starts_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert command("worker") == [sys.executable, "worker"]
+
+
+def test_a_worker_tells_every_second_that_it_lives_and_whether_it_does_anything(
+    worker: Worker, long_log: Path, tmp_path: Path
+) -> None:
+    worker.convert(tmp_path / "out", long_log, output={"format": "tfrecord", "compression": "gzip"})
+    events = worker.events()
+    pulses = [each for each in events if each["event"] == "pulse"]
+    assert pulses
+    assert all(each["idle_s"] < 1 for each in pulses)
+    assert events[-1] == {"event": "done"}
+
+
+def test_a_limit_of_memory_from_outside_is_named(worker: Worker, long_log: Path, tmp_path: Path) -> None:
+    worker.convert(tmp_path / "out", long_log, output={"format": "tfrecord", "compression": "gzip"})
+    worker.until("plan")
+    mapped = int(Path(f"/proc/{worker.process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.prlimit(worker.process.pid, resource.RLIMIT_AS, (mapped, mapped))
+    *_, failed = worker.events()
+    assert (failed["event"], failed["error"]["kind"]) == ("failed", "worker_died"), failed
+    assert failed["error"]["data"] == {"reason": "memory", "limit_bytes": mapped}
+    assert f"{mapped >> 20} MB" in failed["error"]["message"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == []
