@@ -106,10 +106,11 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
         context.progress("index", done, total, "bytes")
 
     registered_file(asset["path"])
+    identity = identify(Path(asset["path"]))  # before: what is appended from here on makes it another log
     with open_log(asset["path"], swept) as log:
-        identity = identify(Path(asset["path"]))
         info = describe(log)
         summary = log.summary
+        log.require_unchanged(may_grow=True)
     topics = [
         {
             "name": stream.topic,

@@ -86,7 +86,10 @@ class FeaturedConversion:
         check_distinct(name for plan in plans for name in all_names(self.spec, plan))
         work = RowWork(self.spec, planned, found, {id(plan): k for k, plan in enumerate(chosen)}, plans)
         with Publication(
-            Path(self.task.output_dir), self.context.temp_tag, overwrite=self.task.overwrite
+            Path(self.task.output_dir),
+            self.context.temp_tag,
+            overwrite=self.task.overwrite,
+            check=self.log.require_unchanged,
         ) as publication:
             publication.expect([name for plan in chosen for name in all_names(self.spec, plan)])
             self.context.progress("plan", 1, 1, "messages")

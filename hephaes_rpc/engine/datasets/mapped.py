@@ -74,7 +74,10 @@ class MappedConversion:
         names = [name for plan in plans for name in all_names(self.spec, plan.file)]
         check_distinct(names)
         with Publication(
-            Path(self.task.output_dir), self.context.temp_tag, overwrite=self.task.overwrite
+            Path(self.task.output_dir),
+            self.context.temp_tag,
+            overwrite=self.task.overwrite,
+            check=self.log.require_unchanged,
         ) as publication:
             publication.expect(names)
             self.context.progress("plan", 1, 1, "messages")

@@ -7,7 +7,7 @@ is left is removed; so is every file already renamed when a later rename fails a
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -55,10 +55,11 @@ def _free(folder: Path) -> str:
 class Publication:
     """The outputs of one conversion, all or none; a context manager."""
 
-    def __init__(self, folder: Path, tag: str, *, overwrite: bool) -> None:
-        """Make ``folder``; ``tag`` marks the temporary files."""
+    def __init__(self, folder: Path, tag: str, *, overwrite: bool, check: Callable[[], None] | None = None) -> None:
+        """Make ``folder``; ``tag`` marks the temporary files; what ``check`` raises keeps all of them unpublished."""
         self.folder = folder
         self._tag = tag
+        self._check = check
         self._overwrite = overwrite
         self._names: list[str] = []
         with writing_to(folder):
@@ -95,6 +96,8 @@ class Publication:
         with writing_to(self.folder):
             for name in self._names:
                 sync(self._temporary(name))
+            if self._check is not None:
+                self._check()
             self._rename()
             sync(self.folder)
 

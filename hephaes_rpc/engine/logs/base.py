@@ -71,6 +71,13 @@ class LogReader(ABC):
         """Rebuild ``summary``, ``chunks`` and the index from the content of every chunk, telling progress."""
 
     @abstractmethod
+    def require_unchanged(self, *, may_grow: bool = False) -> None:
+        """Raise ``source_changed`` unless the files on the disk are those that were opened, as they were then.
+
+        With ``may_grow`` they may have become longer.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Close the files; may be called twice."""
 
@@ -100,6 +107,10 @@ class IndexedReader(LogReader):
         if self._file.damage:
             found.warn(self._file.damage, lost=True)
         return found
+
+    def require_unchanged(self, *, may_grow: bool = False) -> None:
+        """Raise ``source_changed`` unless the file on the disk is the one that was opened, as it was then."""
+        self._file.require_unchanged(may_grow=may_grow)
 
     @abstractmethod
     def _stream_of(self, connection: Connection) -> tuple[Literal[1, 2], str | None]:

@@ -78,6 +78,11 @@ class CompositeReader(LogReader):
         for log in self._logs:
             log.close()
 
+    def require_unchanged(self, *, may_grow: bool = False) -> None:
+        """Raise ``source_changed`` unless all parts on the disk are those that were opened, as they were then."""
+        for log in self._logs:
+            log.require_unchanged(may_grow=may_grow)
+
     def rescan(self) -> None:
         """Rebuild everything from the content of every chunk of every part."""
         for log in self._logs:

@@ -27,7 +27,8 @@ class LogFile:
             if not stat.S_ISREG(os.stat(self.path).st_mode):  # noqa: PTH116  (before open: a pipe would block)
                 raise HephaesError("invalid_path", f"{self.path} is not a file", path=self.path)
             self._fd = os.open(self.path, _OPEN_FLAGS)
-            self.size = self.stored_bytes = os.fstat(self._fd).st_size
+            self._opened = os.fstat(self._fd)
+            self.size = self.stored_bytes = self._opened.st_size
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise HephaesError("invalid_path", f"{self.path} does not exist", path=self.path) from error
         except PermissionError as error:
@@ -57,11 +58,33 @@ class LogFile:
         """As ``read``, cut at the end of the file."""
         return self.read(position, max(0, min(length, self.size - position)))
 
+    def require_unchanged(self, *, may_grow: bool = False) -> None:
+        """Raise ``source_changed`` unless what has the path is the very file that was opened, as it was then.
+
+        With ``may_grow`` it may have become longer: a recorder still writes to it.
+        """
+        before = self._opened
+        try:
+            now = os.stat(self.path)  # noqa: PTH116  (not what is open: what has the name)
+        except OSError as error:
+            raise self._changed(f"it cannot be found any more ({error.strerror})") from None
+        if (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino):
+            raise self._changed("it was replaced by another file")
+        if may_grow and now.st_size > before.st_size:
+            return
+        if now.st_size != before.st_size:
+            raise self._changed(f"it had {before.st_size} bytes and has {now.st_size} now")
+        if now.st_mtime_ns != before.st_mtime_ns:
+            raise self._changed("it was written to")
+
+    def _changed(self, how: str) -> HephaesError:
+        return HephaesError("source_changed", f"{self.path} changed while it was read: {how}", path=self.path)
+
     def replaced(self, fd: int, damage: str | None) -> Self:
         """The unpacked content of this file, open as ``fd``, under the same path; this one is closed."""
         unpacked = type(self).__new__(type(self))
         unpacked.path, unpacked.stored_bytes, unpacked.damage = self.path, self.stored_bytes, damage
-        unpacked._fd, unpacked.size = fd, os.fstat(fd).st_size
+        unpacked._fd, unpacked.size, unpacked._opened = fd, os.fstat(fd).st_size, self._opened
         self.close()
         return unpacked
 
