@@ -35,6 +35,8 @@ _COLUMNS = (
 )
 _SELECT = f"SELECT {_COLUMNS} FROM jobs j"
 
+_OF_ASSET = "(SELECT DISTINCT job_id FROM job_assets WHERE asset_id = :asset) x CROSS JOIN jobs j ON j.id = x.job_id"
+
 LISTING = Listing(
     name="jobs",
     columns=_COLUMNS,
@@ -464,21 +466,24 @@ class Jobs:
         where = Where()
         where.add("j.type = ?", filters.type)
         where.add("j.status = ?", filters.status)
-        where.add("j.id IN (SELECT job_id FROM job_assets WHERE asset_id = ?)", filters.asset_id)
         where.add("j.created_at >= ?", None if filters.created_after is None else to_us(filters.created_after))
         where.add("j.created_at <= ?", None if filters.created_before is None else to_us(filters.created_before))
         with self._db.read() as session:
 
             def route(order: Order) -> Route | None:
-                """By the time of the last change, dense rows are walked in that order, not sorted."""
+                """An asset leads to few jobs; by the time of the last change, dense jobs are walked in that order."""
                 plain = Way("jobs j", tuple(where.conditions), "")
+                if filters.asset_id is not None:
+                    where.bindings["asset"] = filters.asset_id
+                    of_asset = Way(_OF_ASSET, plain.conditions, "")
+                    return Route(of_asset, of_asset)
                 if order.sort != "updated_at" or not where.conditions:
                     return None
-                is_bounded = filters.created_after is not None or filters.created_before is not None
-                few = 5 * FEW if is_bounded else FEW  # those of one time were changed at one time, too
-                if filters.asset_id is not None or count(session, plain, where.bindings, few + 1) <= few:
+                if count(session, plain, where.bindings, FEW + 1) <= FEW:
                     return None
-                return Route(Way("jobs j INDEXED BY jobs_by_update", plain.conditions, ""), plain)
+                if filters.created_after is not None:
+                    where.add("j.updated_at >= ?", to_us(filters.created_after))
+                return Route(Way("jobs j INDEXED BY jobs_by_update", tuple(where.conditions), ""), plain)
 
             return LISTING.page(
                 session,

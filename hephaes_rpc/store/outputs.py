@@ -17,7 +17,7 @@ from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.finished import note_finished
 from hephaes_rpc.store.leases import Lease
-from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
+from hephaes_rpc.store.pages import DEFAULT_LIMIT, FEW, Listing, Order, Page, Route, Way, Where, count
 from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.values import folded, from_json, new_id, now_us, to_json, to_time
 
@@ -41,7 +41,13 @@ _COLUMNS = (
     " o.relative_path, o.file_name, o.format, o.role, o.media_type, o.size_bytes, o.availability_status, b.data,"
     " o.created_at, o.updated_at, o.path"
 )
-_SOURCE = "outputs o LEFT JOIN blobs b ON b.sha256 = o.manifest_sha256"
+_BLOBS = "LEFT JOIN blobs b ON b.sha256 = o.manifest_sha256"
+_SOURCE = f"outputs o {_BLOBS}"
+_OF_ASSET = (
+    "(SELECT DISTINCT output_id FROM output_assets WHERE asset_id = :asset) x"
+    " CROSS JOIN outputs o ON o.id = x.output_id"
+)
+_ORDERS = {"created_at": "outputs_by_creation", "file_name": "outputs_by_name", "size_bytes": "outputs_by_size"}
 
 LISTING = Listing(
     name="outputs",
@@ -222,14 +228,26 @@ class Outputs:
         """A page of outputs, the newest first unless sorted otherwise."""
         filters = filters or OutputFilters()
         where = Where()
-        if filters.search:
-            where.add("instr(o.search_text, ?)", folded(filters.search))
         where.add("o.format = lower(?)", filters.format)
         where.add("o.role = lower(?)", filters.role)
         where.add("o.availability_status = lower(?)", filters.availability)
-        where.add("o.id IN (SELECT output_id FROM output_assets WHERE asset_id = ?)", filters.asset_id)
-        where.add("o.conversion_id = ?", filters.conversion_id)
+        traits = tuple(where.conditions)
+        if filters.search:
+            where.add("instr(o.search_text, ?)", folded(filters.search))
         with self._db.read() as session:
+
+            def route(order: Order) -> Route | None:
+                """A conversion or an asset leads to few outputs; dense traits are walked in the order of the list."""
+                if filters.conversion_id is not None or filters.asset_id is not None:
+                    return self._of(filters, where)
+                if not traits:
+                    return None
+                found = Way(f"outputs o INDEXED BY {_leading(filters)}", traits, "")
+                few = count(session, found, where.bindings, FEW + 1) <= FEW
+                source = found.source if few else f"outputs o INDEXED BY {_ORDERS[order.sort]}"
+                page = Way(f"{source} {_BLOBS}", tuple(where.conditions), "")
+                return Route(page, Way(found.source, page.conditions, ""))
+
             return LISTING.page(
                 session,
                 filters,
@@ -238,7 +256,31 @@ class Outputs:
                 limit=limit,
                 cursor=cursor,
                 sort=sort,
+                route=route,
             )
+
+    def _of(self, filters: OutputFilters, where: Where) -> Route:
+        """The outputs of a conversion, of an asset, or of both."""
+        where.bindings |= {"conversion": filters.conversion_id, "asset": filters.asset_id}
+        conditions = list(where.conditions)
+        if filters.conversion_id is None:
+            source = _OF_ASSET
+        else:
+            source = "outputs o INDEXED BY outputs_by_conversion"
+            conditions.append("o.conversion_id = :conversion")
+            if filters.asset_id is not None:
+                conditions.append(
+                    "EXISTS (SELECT 1 FROM output_assets x WHERE x.output_id = o.id AND x.asset_id = :asset)"
+                )
+        way = Way(f"{source} {_BLOBS}", tuple(conditions), "")
+        return Route(way, way)
+
+
+def _leading(filters: OutputFilters) -> str:
+    """The index that holds the traits that are asked for."""
+    if filters.format is not None:
+        return "outputs_by_traits"
+    return "outputs_by_availability" if filters.role is None else "outputs_by_role_and_availability"
 
 
 def classify(file_name: str) -> tuple[str, OutputRole, str | None]:

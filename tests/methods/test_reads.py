@@ -46,8 +46,8 @@ STATEMENTS = {
 }
 """Beside what choosing the workspace takes; ``outputs/list`` and the dashboard look at the files once."""
 
-BY_WORKERS = {"outputs/rows", "outputs/schema", "scripts/check"}
-"""Read by a worker from a file; of the database they ask where it is."""
+ELSEWHERE = {"outputs/rows", "outputs/schema", "scripts/check", "workspaces/check"}
+"""They read files, by a worker or as a whole; of the database they ask where those are."""
 READING = {"list", "get", "logs", "diff", "export", "capabilities", "rows", "schema", "content", "check"}
 
 ASSET = {
@@ -249,4 +249,4 @@ def test_days_are_bounded(table: Table, days: Any) -> None:
 
 def test_the_table_of_reads_is_whole() -> None:
     reading = {name for name in REGISTRY.methods if name.rpartition("/")[2] in READING or name.startswith("dashboard/")}
-    assert reading == STATEMENTS.keys() | BY_WORKERS
+    assert reading == STATEMENTS.keys() | ELSEWHERE

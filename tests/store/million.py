@@ -1,6 +1,6 @@
-"""Measures lists, filters, searches and the dashboard over a million assets and jobs; no part of the tests.
+"""Measures lists, filters, searches and the dashboard over a million assets, jobs and outputs; no part of the tests.
 
-    python -m tests.store.million [folder] [--assets N] [--keep]
+    python -m tests.store.million [folder] [--assets N] [--only WORD]
 
 The workspace is made once per folder; every figure is over calls with different values, page and total together.
 """
@@ -20,11 +20,12 @@ from typing import Any
 
 from hephaes_rpc.config import Options, load
 from hephaes_rpc.model import TopicSummary
-from hephaes_rpc.store import assets
+from hephaes_rpc.store import assets, jobs, outputs
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.assets import AssetFilters
 from hephaes_rpc.store.assetsearch import ROOT_MARK
 from hephaes_rpc.store.jobs import JobFilters
+from hephaes_rpc.store.outputs import OutputFilters
 from hephaes_rpc.store.values import now_us, to_json
 from hephaes_rpc.store.workspace import OpenWorkspace
 
@@ -38,6 +39,7 @@ DAY_US = 24 * 3600 * 1_000_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--only", default="", help="what the names of the cases must begin with")
     parser.add_argument("--assets", type=int, default=1_000_000)
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="million-"))
@@ -50,7 +52,7 @@ def main() -> None:
             began = time.perf_counter()
             fill(workspace, options.assets)
             print(f"{options.assets} assets and jobs in {time.perf_counter() - began:.0f} s")
-        slowest = measure(workspace)
+        slowest = measure(workspace, options.only)
         store.close()
         print(f"{'slowest p95':48} {slowest:8.1f} ms, goal {GOAL_MS:.0f} ms")
     finally:
@@ -100,29 +102,57 @@ def fill(workspace: OpenWorkspace, n: int) -> None:
             ((tag_ids[name], number) for number in numbers for name, share in TAGS.items() if draw.random() < share),
         )
     with workspace.db.write("jobs") as session:
-        jobs = [
+        made = [
             (str(uuid.UUID(int=draw.getrandbits(128))), *draw.choices(("succeeded", "failed"), (99, 1)), number)
             for number in numbers
         ]
         session.many(
             "INSERT INTO jobs (id, type, status, config, payload, attempt, max_attempts, created_at, updated_at,"
             " finished_at) VALUES (?1, 'index', ?2, '{\"trigger\":\"index_asset\"}', '{}', 1, 3, ?3, ?3, ?3)",
-            jobs,
+            made,
         )
         session.many(
             "INSERT INTO job_assets (job_id, position, asset_id) VALUES (?, 0, ?)",
-            ((job[0], asset_id) for job, asset_id in zip(jobs, ids, strict=True)),
+            ((job[0], asset_id) for job, asset_id in zip(made, ids, strict=True)),
         )
     for asset_id in ids[:: max(1, n // 1000)]:
         workspace.conversions.create([asset_id], {}, {}, output_path=str(workspace.outputs_dir / asset_id))
+    fill_outputs(workspace, n)
 
 
-def measure(workspace: OpenWorkspace) -> float:
+def fill_outputs(workspace: OpenWorkspace, n: int) -> None:
+    """``n`` outputs, of the conversions in turn: datasets, manifests and reports, a few of them gone."""
+    draw = random.Random(3)
+    kinds = (("parquet", "dataset"), ("tfrecord", "dataset"), ("json", "manifest"), ("md", "report"))
+
+    def rows(made: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        for i in range(n):
+            conversion_id, job_id, created_at = made[i * len(made) // n]
+            file_format, role = kinds[i % 4]
+            name = f"{draw.choice(WORDS)}_{i:07}.{file_format}"
+            yield (
+                *(str(uuid.UUID(int=draw.getrandbits(128))), conversion_id, job_id, f"outputs/{i}", name, name),
+                *(file_format, role, draw.randrange(10**9), draw.choices(("ready", "missing"), (99, 1))[0]),
+                *(f"{name} {name} {file_format} {role} {conversion_id}", created_at + i, created_at + i),
+            )
+
+    with workspace.db.write("outputs") as session:
+        made = session.all("SELECT id, job_id, created_at FROM conversions ORDER BY created_at, id")
+        session.many(
+            "INSERT INTO outputs (id, conversion_id, job_id, path, relative_path, file_name, format, role, size_bytes,"
+            " availability_status, search_text, created_at, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            rows(made),
+        )
+
+
+def measure(workspace: OpenWorkspace, only: str = "") -> float:
     """Print a line per kind of call; the largest p95 in ms."""
     draw = random.Random(2)
     now = datetime.now(UTC)
     tags = list(TAGS)
     ids = [item.id for item in workspace.assets.list(limit=500).items]
+    conversions = [item.id for item in workspace.conversions.list(limit=500).items]
 
     def around(low: float, high: float) -> tuple[float, float]:
         middle = draw.uniform(low, high)
@@ -144,6 +174,9 @@ def measure(workspace: OpenWorkspace) -> float:
     def registered() -> dict[str, Any]:
         low, high = around(0, 365)
         return {"registered_after": now - timedelta(high), "registered_before": now - timedelta(low)}
+
+    def created(low: float, high: float) -> dict[str, Any]:
+        return {"created_after": now - timedelta(high), "created_before": now - timedelta(low)}
 
     def text() -> dict[str, Any]:
         number = f"{draw.randrange(10**6):07}"
@@ -222,12 +255,42 @@ def measure(workspace: OpenWorkspace) -> float:
                 JobFilters(**filters), sort=sort
             )
     cases["jobs of an asset"] = lambda: workspace.jobs.list(JobFilters(asset_id=draw.choice(ids)))
+    job_filters: dict[str, Callable[[], dict[str, Any]]] = {
+        "type": lambda: {"type": draw.choice(["index", "convert"])},
+        "status": lambda: {"status": draw.choice(["succeeded", "failed", "queued"])},
+        "asset": lambda: {"asset_id": draw.choice(ids)},
+        "time": lambda: created(*around(0, 365)),
+    }
+    output_filters: dict[str, Callable[[], dict[str, Any]]] = {
+        "search": text,
+        "format": lambda: {"format": draw.choice(["parquet", "json", "csv"])},
+        "role": lambda: {"role": draw.choice(["dataset", "manifest", "sidecar"])},
+        "availability": lambda: {"availability": draw.choice(["ready", "missing", "invalid"])},
+        "asset": lambda: {"asset_id": draw.choice(ids)},
+        "conversion": lambda: {"conversion_id": draw.choice(conversions)},
+    }
+    for n in range(1, len(job_filters) + 1):
+        for names in itertools.combinations(job_filters, n):
+            cases[f"jobs with {' and '.join(names)}, any order"] = lambda names=names: workspace.jobs.list(
+                JobFilters(**{key: value for name in names for key, value in job_filters[name]().items()}),
+                sort=draw.choice(["", "-"]) + draw.choice(list(jobs.LISTING.sorts)),
+            )
+    for n in range(3):
+        for names in itertools.combinations(output_filters, n):
+            cases[f"outputs with {' and '.join(names) or 'nothing'}, any order"] = lambda names=names: (
+                workspace.outputs.list(
+                    OutputFilters(**{key: value for name in names for key, value in output_filters[name]().items()}),
+                    sort=draw.choice(["", "-"]) + draw.choice(list(outputs.LISTING.sorts)),
+                )
+            )
     cases["conversions"] = lambda: workspace.conversions.list()
     cases["dashboard summary"] = lambda: workspace.dashboard.summary(datetime.now(UTC))
     cases["dashboard trends"] = lambda: workspace.dashboard.trends(draw.choice([7, 90]), datetime.now(UTC))
     cases["dashboard blockers"] = lambda: workspace.dashboard.blockers()
     slowest = 0.0
     for name, call in cases.items():
+        if not name.startswith(only):
+            continue
         times = []
         for _ in range(ROUNDS):
             began = time.perf_counter()

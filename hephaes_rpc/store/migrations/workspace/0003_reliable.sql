@@ -57,3 +57,15 @@ END;
 CREATE TRIGGER asset_tags_change_delete AFTER DELETE ON asset_tags BEGIN
     INSERT INTO asset_changes (asset) VALUES (old.asset);
 END;
+
+-- What filters ask for stands in the orders, so that what does not pass is left out without being looked up.
+DROP INDEX jobs_by_update;
+CREATE INDEX jobs_by_update ON jobs (updated_at, id, created_at, type, status);
+DROP INDEX outputs_by_creation;
+DROP INDEX outputs_by_name;
+DROP INDEX outputs_by_size;
+CREATE INDEX outputs_by_creation ON outputs (created_at, id, format, role, availability_status);
+CREATE INDEX outputs_by_name ON outputs (file_name, id, format, role, availability_status);
+CREATE INDEX outputs_by_size ON outputs (size_bytes, id, format, role, availability_status);
+CREATE INDEX outputs_by_traits ON outputs (format, role, availability_status);
+CREATE INDEX outputs_by_role_and_availability ON outputs (role, availability_status);
