@@ -279,7 +279,7 @@ class Outputs:
 def _leading(filters: OutputFilters) -> str:
     """The index that holds the traits that are asked for."""
     if filters.format is not None:
-        return "outputs_by_traits"
+        return "outputs_by_traits" if filters.role is not None else "outputs_by_format_and_availability"
     return "outputs_by_availability" if filters.role is None else "outputs_by_role_and_availability"
 
 

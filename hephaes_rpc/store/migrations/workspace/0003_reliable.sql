@@ -68,4 +68,5 @@ CREATE INDEX outputs_by_creation ON outputs (created_at, id, format, role, avail
 CREATE INDEX outputs_by_name ON outputs (file_name, id, format, role, availability_status);
 CREATE INDEX outputs_by_size ON outputs (size_bytes, id, format, role, availability_status);
 CREATE INDEX outputs_by_traits ON outputs (format, role, availability_status);
+CREATE INDEX outputs_by_format_and_availability ON outputs (format, availability_status);
 CREATE INDEX outputs_by_role_and_availability ON outputs (role, availability_status);
