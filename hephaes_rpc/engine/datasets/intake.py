@@ -105,11 +105,10 @@ class Intake:
         return self._indexed[id(stream)][0]
 
     def _index(self, streams: Sequence[Stream]) -> None:
-        """Have the times and chunks of streams, one copy of each."""
-        lacking = list({id(stream): stream for stream in streams if id(stream) not in self._indexed}.values())
-        if lacking:
-            index = self.log.index(self.log.slots(lacking))
-            self._indexed |= {id(stream): index.slot(k) for k, stream in enumerate(lacking)}
+        """Have the times and chunks of streams, one by one: the index then need not copy times."""
+        for stream in streams:
+            if id(stream) not in self._indexed:
+                self._indexed[id(stream)] = self.log.index(self.log.slots([stream])).slot(0)
 
     def batches(
         self, sources: Sequence[Source], assembly: Assembly, told: Told, *, at_once: bool = False

@@ -1,7 +1,8 @@
 """The message index of a log: which messages lie in which chunk, by connection.
 
 Strategy: messages are kept as runs, a run being the messages of one connection in one chunk in file order; that is how
-both containers store their index.  Times and offsets of all runs lie in two flat arrays (12 bytes a message), and every
+both containers store their index.  Times and offsets of all runs lie in two flat arrays (12 bytes a message), those of
+one connection together, so that the times of a topic that one connection wrote are a view of them.  Every other
 question is a gather of whole runs: by slot for a plan, by chunk for a check.  Only where several connections share a
 slot are the runs of one chunk merged, by their offsets.
 """
@@ -74,14 +75,15 @@ class ChunkEntries:
 
 @frozen(eq=False)
 class MessageIndex:
-    """All messages of a log in runs.
+    """All messages of a log in runs, by connection and in file order inside one.
 
     Args:
         time: int64[n], log time, ns.
         offset: int32[n], of the record in its chunk's data, bytes.
         run_start: int64[r + 1], first message of each run.
-        run_connection, run_chunk: uint32[r] and int32[r]; chunks ascend.
-        chunk_run: int64[chunks + 1], first run of each chunk.
+        run_connection, run_chunk: uint32[r] and int32[r].
+        by_chunk: int64[r], the runs by chunk.
+        chunk_run: int64[chunks + 1], where the runs of each chunk begin in ``by_chunk``.
     """
 
     time: Int64s
@@ -89,36 +91,37 @@ class MessageIndex:
     run_start: Int64s
     run_connection: NDArray[np.uint32]
     run_chunk: Int32s
+    by_chunk: Int64s
     chunk_run: Int64s
 
     @classmethod
     def build(cls, chunks: Sequence[ChunkEntries]) -> Self:
         """Index of chunks in file order; each must be ``in_runs``."""
-        chunk_start = np.cumsum([0, *(len(c) for c in chunks)])
-        time = np.empty(chunk_start[-1], np.int64)
-        offset = np.empty(chunk_start[-1], np.int32)
-        begins = np.ones(chunk_start[-1] + 1, np.bool_)
-        run_connection = []
-        for entries, start in zip(chunks, chunk_start.tolist(), strict=False):
-            stop = start + len(entries)
-            time[start:stop] = entries.time
-            offset[start:stop] = entries.offset
-            begins[start + 1 : stop] = entries.connection[1:] != entries.connection[:-1]
-            run_connection.append(entries.connection[begins[start:stop]])
-        run_start = np.flatnonzero(begins)
-        chunk_run = np.searchsorted(run_start, chunk_start)
-        run_chunk = np.repeat(np.arange(len(chunks), dtype=np.int32), np.diff(chunk_run))
-        connection = np.concatenate(run_connection or [np.empty(0, np.uint32)])
-        return cls(time, offset, run_start, connection, run_chunk, chunk_run)
+        edges = [_run_edges(entries.connection) for entries in chunks]
+        chunk_run = np.cumsum([0, *(len(found) - 1 for found in edges)])
+        chunk = np.repeat(np.arange(len(chunks), dtype=np.int32), np.diff(chunk_run))
+        connection = np.concatenate(
+            [np.empty(0, np.uint32), *(c.connection[e[:-1]] for c, e in zip(chunks, edges, strict=True))]
+        )
+        length = np.concatenate([np.empty(0, np.int64), *(np.diff(found) for found in edges)])
+        order = np.argsort(connection, kind="stable")
+        by_chunk = np.empty(len(order), np.int64)
+        by_chunk[order] = np.arange(len(order))
+        run_start = np.concatenate(([0], np.cumsum(length[order])))
+        time, offset = np.empty(run_start[-1], np.int64), np.empty(run_start[-1], np.int32)
+        for i, entries in enumerate(chunks):
+            runs = slice(int(chunk_run[i]), int(chunk_run[i + 1]))
+            place = np.repeat(run_start[by_chunk[runs]] - edges[i][:-1], length[runs]) + np.arange(len(entries))
+            time[place], offset[place] = entries.time, entries.offset
+        return cls(time, offset, run_start, connection[order], chunk[order], by_chunk, chunk_run)
 
     def entries(self) -> Iterator[ChunkEntries]:
         """The messages of each chunk, as ``build`` took them."""
-        edges = self.run_start[self.chunk_run].tolist()
-        runs = self.chunk_run.tolist()
-        for first, stop, run, end in zip(edges[:-1], edges[1:], runs[:-1], runs[1:], strict=True):
-            lengths = np.diff(self.run_start[run : end + 1])
-            connection = np.repeat(self.run_connection[run:end], lengths)
-            yield ChunkEntries(connection, self.time[first:stop], self.offset[first:stop])
+        for i in range(len(self.chunk_run) - 1):
+            runs = self._runs_of(i)
+            source = self._spread(runs)
+            connection = np.repeat(self.run_connection[runs], self._lengths(runs))
+            yield ChunkEntries(connection, self.time[source], self.offset[source])
 
     def counts(self) -> dict[int, int]:
         """Messages of each connection that has any."""
@@ -129,58 +132,67 @@ class MessageIndex:
 
     def chunk_size(self, i: int) -> int:
         """Messages in chunk ``i``."""
-        return int(self.run_start[self.chunk_run[i + 1]] - self.run_start[self.chunk_run[i]])
+        return int(self._lengths(self._runs_of(i)).sum())
 
     def chunk_counts(self, i: int) -> dict[int, int]:
         """Messages of each connection that has any in chunk ``i``."""
-        first, last = int(self.chunk_run[i]), int(self.chunk_run[i + 1])
-        counts = np.diff(self.run_start[first : last + 1])
-        return dict(zip(self.run_connection[first:last].tolist(), counts.tolist(), strict=True))
+        runs = self._runs_of(i)
+        return dict(zip(self.run_connection[runs].tolist(), self._lengths(runs).tolist(), strict=True))
 
     def chunk_times(self) -> tuple[Int64s, Int64s]:
         """Least and greatest log time of each chunk; NO_TIMES where a chunk is empty."""
-        edges = self.run_start[self.chunk_run]
-        filled = edges[1:] > edges[:-1]
-        least, greatest = (np.full(len(filled), time, np.int64) for time in NO_TIMES)
-        if filled.any():
-            least[filled] = np.minimum.reduceat(self.time, edges[:-1][filled])
-            greatest[filled] = np.maximum.reduceat(self.time, edges[:-1][filled])
+        least, greatest = (np.full(len(self.chunk_run) - 1, time, np.int64) for time in NO_TIMES)
+        if len(self.run_chunk):
+            np.minimum.at(least, self.run_chunk, np.minimum.reduceat(self.time, self.run_start[:-1]))
+            np.maximum.at(greatest, self.run_chunk, np.maximum.reduceat(self.time, self.run_start[:-1]))
         return least, greatest
 
     def select(self, slots: Int32s) -> TimeIndex:
-        """The messages whose connection has a slot."""
-        runs, bounds = self._runs(slice(0, len(self.run_chunk)), slots)
-        time, chunk = np.empty(bounds[-1], np.int64), np.empty(bounds[-1], np.int32)
-        for piece, at, source in self._pieces(runs, slots):
+        """The messages whose connection has a slot; the times are a view where they lie together."""
+        runs, bounds = self._runs(self._runs_with(slots), slots)
+        chunk = np.repeat(self.run_chunk[runs], self._lengths(runs))
+        if len(runs) and np.all(np.diff(runs) == 1) and not self._shares_chunks(runs, slots):
+            return TimeIndex(self.time[self.run_start[runs[0]] : self.run_start[runs[-1] + 1]], chunk, bounds)
+        time = np.empty(bounds[-1], np.int64)
+        for at, source in self._pieces(runs, slots):
             time[at : at + len(source)] = self.time[source]
-            chunk[at : at + len(source)] = np.repeat(self.run_chunk[piece], self._lengths(piece))
         return TimeIndex(time, chunk, bounds)
 
     def select_offsets(self, slots: Int32s) -> Int32s:
         """The offsets of the messages that ``select`` gives, int32[n]."""
-        runs, bounds = self._runs(slice(0, len(self.run_chunk)), slots)
+        runs, bounds = self._runs(self._runs_with(slots), slots)
         offset = np.empty(bounds[-1], np.int32)
-        for _, at, source in self._pieces(runs, slots):
+        for at, source in self._pieces(runs, slots):
             offset[at : at + len(source)] = self.offset[source]
         return offset
 
     def select_chunk(self, i: int, slots: Int32s) -> TimeIndex:
         """The messages of chunk ``i`` whose connection has a slot."""
-        runs, bounds = self._runs(slice(int(self.chunk_run[i]), int(self.chunk_run[i + 1])), slots)
+        runs, bounds = self._runs(self._runs_of(i), slots)
         source = self._messages(runs, slots)
         return TimeIndex(self.time[source], np.full(len(source), i, np.int32), bounds)
 
-    def _runs(self, runs: slice, slots: Int32s) -> tuple[Int64s, Int64s]:
-        """The runs that have a slot, by slot and in file order inside one; where the messages of each slot begin."""
+    def _runs_of(self, i: int) -> Int64s:
+        """The runs of chunk ``i``."""
+        return self.by_chunk[self.chunk_run[i] : self.chunk_run[i + 1]]
+
+    def _runs_with(self, slots: Int32s) -> Int64s:
+        """The runs of the connections that have a slot."""
+        ids = np.flatnonzero(slots >= 0).astype(np.uint32)
+        first, last = (np.searchsorted(self.run_connection, ids, side) for side in ("left", "right"))
+        return _ranges(first, last - first)
+
+    def _runs(self, runs: Int64s, slots: Int32s) -> tuple[Int64s, Int64s]:
+        """Of these runs those that have a slot, by slot and in file order inside one; where each slot begins."""
         slot = self._slots(self.run_connection[runs], slots)
         chosen = np.flatnonzero(slot >= 0)
-        order = chosen[np.argsort(slot[chosen], kind="stable")]
+        order = chosen[np.lexsort((self.run_chunk[runs[chosen]], slot[chosen]))]
         counts = np.zeros(slots.max(initial=-1) + 2, np.int64)
-        np.add.at(counts, slot[order] + 1, self._lengths(order + runs.start))
-        return order + runs.start, np.cumsum(counts)
+        np.add.at(counts, slot[order] + 1, self._lengths(runs[order]))
+        return runs[order], np.cumsum(counts)
 
-    def _pieces(self, runs: Int64s, slots: Int32s) -> Iterator[tuple[Int64s, int, Int64s]]:
-        """Runs by ``_runs`` cut into pieces of bounded size: the runs, how many messages precede, which they are.
+    def _pieces(self, runs: Int64s, slots: Int32s) -> Iterator[tuple[int, Int64s]]:
+        """Runs by ``_runs`` cut into pieces of bounded size: how many messages precede, which they are.
 
         Runs of one slot in one chunk stay together, because they are merged.
         """
@@ -191,18 +203,29 @@ class MessageIndex:
             last = max(first + 1, int(np.searchsorted(end, done + PIECE_MESSAGES)))
             while last < len(runs) and slot[last] == slot[last - 1] and chunk[last] == chunk[last - 1]:
                 last += 1
-            yield runs[first:last], done, self._messages(runs[first:last], slots)
+            yield done, self._messages(runs[first:last], slots)
             first, done = last, int(end[last - 1])
 
     def _messages(self, runs: Int64s, slots: Int32s) -> Int64s:
         """The messages of runs by ``_runs``, merged by offset where a slot has several runs in one chunk."""
-        length = self._lengths(runs)
-        end = np.cumsum(length)
-        source = np.arange(end[-1] if len(end) else 0) + np.repeat(self.run_start[runs] - end + length, length)
-        slot, chunk = self._slots(self.run_connection[runs], slots), self.run_chunk[runs]
-        if np.any((slot[1:] == slot[:-1]) & (chunk[1:] == chunk[:-1])):
+        source = self._spread(runs)
+        if self._shares_chunks(runs, slots):
+            slot, chunk, length = (
+                self._slots(self.run_connection[runs], slots),
+                self.run_chunk[runs],
+                self._lengths(runs),
+            )
             source = source[np.lexsort((self.offset[source], np.repeat(chunk, length), np.repeat(slot, length)))]
         return source
+
+    def _shares_chunks(self, runs: Int64s, slots: Int32s) -> bool:
+        """Whether a slot has several of the runs, which are by ``_runs``, in one chunk."""
+        slot, chunk = self._slots(self.run_connection[runs], slots), self.run_chunk[runs]
+        return bool(np.any((slot[1:] == slot[:-1]) & (chunk[1:] == chunk[:-1])))
+
+    def _spread(self, runs: Int64s) -> Int64s:
+        """The messages of runs, run by run."""
+        return _ranges(self.run_start[runs], self._lengths(runs))
 
     def _lengths(self, runs: Int64s) -> Int64s:
         return self.run_start[runs + 1] - self.run_start[runs]
@@ -213,6 +236,18 @@ class MessageIndex:
         if not len(slots):
             return np.full(len(connection), -1)
         return np.where(connection < len(slots), slots[np.minimum(connection, len(slots) - 1)], -1)
+
+
+def _ranges(first: Int64s, length: Int64s) -> Int64s:
+    """The numbers from each of ``first`` on, ``length`` of them, one range after the other."""
+    end = np.cumsum(length)
+    return np.arange(end[-1] if len(end) else 0) + np.repeat(first - end + length, length)
+
+
+def _run_edges(connection: NDArray[np.uint32]) -> Int64s:
+    """Where the runs of a chunk begin, and their end, int64[runs + 1]."""
+    inside = np.flatnonzero(connection[1:] != connection[:-1]) + 1
+    return np.concatenate(([0], inside, [len(connection)])) if len(connection) else np.zeros(1, np.int64)
 
 
 def impossible(
