@@ -182,7 +182,8 @@ def _print_frames(error: BaseException, path: str) -> None:
 
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     with suppress(BaseException):
-        print("".join(traceback.format_list(frames[-20:])), end="", file=sys.stderr, flush=True)
+        sys.stderr.write("".join(traceback.format_list(frames[-20:])))
+        sys.stderr.flush()
 
 
 def _line_of(error: BaseException, path: str) -> int | None:
