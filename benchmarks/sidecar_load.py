@@ -130,9 +130,7 @@ def main() -> None:
             print(row("conversions queued and done", given.jobs, took, [took]), flush=True)
             print(row("`health` meanwhile", len(latencies), took, latencies), flush=True)
             pid = client.process.pid
-            print(
-                f"\nQueueing {given.jobs} conversions took {queued:.2f} s; it had {memory_mb(pid):.0f} MB then."
-            )
+            print(f"\nQueueing {given.jobs} conversions took {queued:.2f} s; it had {memory_mb(pid):.0f} MB then.")
 
 
 if __name__ == "__main__":
