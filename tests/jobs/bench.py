@@ -116,7 +116,7 @@ async def opened(folder: Path, *, start: bool = True, drain: bool = True, **vari
         store.close()
 
 
-LONG = {"output": {"format": "tfrecord", "compression": "gzip"}}
+LONG: dict[str, Any] = {"output": {"format": "tfrecord", "compression": "gzip"}}
 
 
 def exists(pid: int) -> bool:

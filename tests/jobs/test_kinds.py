@@ -18,7 +18,7 @@ from hephaes_rpc.store.values import to_json
 from tests.jobs.bench import LONG, Bench, gone
 
 OnBench = Callable[..., None]
-ROWS = {"row_strategy": {"kind": "per-message", "topic": "/imu"}}
+ROWS: dict[str, Any] = {"row_strategy": {"kind": "per-message", "topic": "/imu"}}
 ACC = {"source": {"topic": "/imu", "field_path": "linear_acceleration.z"}, "dtype": "float64"}
 
 
