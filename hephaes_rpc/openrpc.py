@@ -223,8 +223,10 @@ class Schemas:
     def descriptors(self, cls: Any, *, inward: bool = True) -> list[dict[str, Any]]:
         """The members of a params class as OpenRPC content descriptors, required ones first."""
         found = []
+        docs = {name: text for each in reversed(cls.__mro__) for name, text in _documented(each).items()}
         for name, member, schema, required in self._properties(cls, inward):
-            doc = {"description": member.attribute.metadata["doc"]} if "doc" in member.attribute.metadata else {}
+            text = member.attribute.metadata.get("doc", docs.get(member.attribute.name))
+            doc = {"description": text} if text else {}
             found.append({"name": name, "required": required, **doc, "schema": schema})
         return sorted(found, key=lambda descriptor: not descriptor["required"])
 

@@ -54,7 +54,11 @@ class AssetsRegisterParams(InWorkspace):
 
 @frozen(kw_only=True)
 class AssetsScanDirectoryParams(InWorkspace):
-    """A folder whose logs are to be registered."""
+    """A folder whose logs are to be registered.
+
+    Args:
+        recursive: With all folders below it, hidden ones too.
+    """
 
     directory_path: str = field(validator=not_blank, converter=trimmed, metadata={"doc": "~ is expanded"})
     recursive: bool = True
@@ -118,7 +122,11 @@ sends(
 
 @frozen(kw_only=True)
 class AssetParams(InWorkspace):
-    """One asset."""
+    """One asset.
+
+    Args:
+        asset_id: Id of a registered log.
+    """
 
     asset_id: str
 
@@ -134,7 +142,17 @@ class ReindexResult:
 
 @frozen(kw_only=True)
 class AssetsListParams(WorkspacePaging):
-    """Which assets: all conditions hold, bounds are inclusive, blank text counts as not given."""
+    """Which assets: all conditions hold, bounds are inclusive, blank text counts as not given.
+
+    Args:
+        status: Of indexing.
+        start_after: Bound of the time of the first message; assets without one are left out.
+        start_before: Likewise.
+        min_size_bytes: Bound of the size of the file.
+        max_size_bytes: Likewise.
+        registered_after: Bound of the time of registration.
+        registered_before: Likewise.
+    """
 
     sort: Sort | None = None
     search: str | None = field(default=None, converter=given, metadata={"doc": "part of name, type or path"})

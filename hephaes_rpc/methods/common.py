@@ -81,7 +81,12 @@ class InWorkspace:
 
 @frozen(kw_only=True)
 class Paging:
-    """Params of a method that lists."""
+    """Params of a method that lists.
+
+    Args:
+        limit: Items of a page at most.
+        sort: A field of the items, after - to descend; without it the order is the one the method tells of.
+    """
 
     limit: int = field(default=DEFAULT_LIMIT, validator=[ge(1), le(MAX_LIMIT)])
     cursor: str | None = field(default=None, metadata={"doc": "next_cursor of the page before"})

@@ -29,7 +29,11 @@ READ_ERRORS = (
 
 @frozen(kw_only=True)
 class OutputsRowsParams(InWorkspace):
-    """Which rows of a dataset, and what of them."""
+    """Which rows of a dataset, and what of them.
+
+    Args:
+        output_id: Id of a published dataset.
+    """
 
     output_id: str
     cursor: str | None = field(default=None, metadata={"doc": "next_cursor of the page before"})

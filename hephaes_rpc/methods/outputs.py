@@ -25,7 +25,15 @@ Sort = Literal["created_at", "-created_at", "file_name", "-file_name", "size_byt
 
 @frozen(kw_only=True)
 class OutputsListParams(WorkspacePaging):
-    """Which outputs: all conditions hold, blank text counts as not given."""
+    """Which outputs: all conditions hold, blank text counts as not given.
+
+    Args:
+        format: Such as parquet, tfrecord, json or md, whatever the case.
+        role: dataset, manifest, report or sidecar, whatever the case.
+        availability: ready, missing or invalid, whatever the case.
+        asset_id: Id of an asset that they were made from.
+        conversion_id: Id of the conversion that wrote them.
+    """
 
     sort: Sort | None = None
     search: str | None = field(
@@ -50,14 +58,22 @@ class OutputPage:
 
 @frozen(kw_only=True)
 class OutputParams(InWorkspace):
-    """One output."""
+    """One output.
+
+    Args:
+        output_id: Id of a published file.
+    """
 
     output_id: str
 
 
 @frozen(kw_only=True)
 class OutputsContentParams(InWorkspace):
-    """Part of a file."""
+    """Part of a file.
+
+    Args:
+        output_id: Id of a published file.
+    """
 
     output_id: str
     offset: int = field(default=0, validator=ge(0), metadata={"doc": "bytes; beyond the end nothing is left"})

@@ -38,14 +38,22 @@ class TagPage:
 
 @frozen(kw_only=True)
 class TagsCreateParams(InWorkspace):
-    """A tag to be; names are the same whatever their case and the blanks in them."""
+    """A tag to be.
+
+    Args:
+        name: As it is to be shown; names are the same whatever their case and the blanks in them.
+    """
 
     name: str = field(validator=[not_blank, no_id], converter=trimmed)
 
 
 @frozen(kw_only=True)
 class AssetTagParams(InWorkspace):
-    """An asset and a tag."""
+    """An asset and a tag.
+
+    Args:
+        asset_id: Id of a registered log.
+    """
 
     asset_id: str
     tag_id: str = field(validator=not_blank, converter=trimmed, metadata={"doc": "id or name"})

@@ -38,7 +38,11 @@ NAME_ERRORS = ("invalid_name", "upload_empty", "asset_already_registered")
 
 @frozen(kw_only=True)
 class AssetsUploadParams(InWorkspace):
-    """A whole log; what does not fit into one message takes ``assets/uploadBegin``."""
+    """A whole log; what does not fit into one message takes ``assets/uploadBegin``.
+
+    Args:
+        data_base64: The bytes of the file.
+    """
 
     file_name: str = field(metadata={"doc": "what follows the last slash counts"})
     data_base64: str
@@ -46,7 +50,11 @@ class AssetsUploadParams(InWorkspace):
 
 @frozen(kw_only=True)
 class AssetsUploadBeginParams(InWorkspace):
-    """A log that comes in chunks."""
+    """A log that comes in chunks.
+
+    Args:
+        size_bytes: Of the whole file.
+    """
 
     file_name: str = field(metadata={"doc": "what follows the last slash counts"})
     size_bytes: int = field(validator=ge(0))
@@ -64,7 +72,13 @@ class UploadBegun:
 
 @frozen(kw_only=True)
 class AssetsUploadChunkParams(InWorkspace):
-    """The next bytes of an upload, at most 8 MiB."""
+    """The next bytes of an upload, at most 8 MiB.
+
+    Args:
+        upload_id: As ``assets/uploadBegin`` gave it.
+        offset: Where they begin in the file: all bytes before have come.
+        data_base64: The bytes.
+    """
 
     upload_id: str
     offset: int = field(validator=ge(0))
@@ -80,7 +94,11 @@ class UploadProgress:
 
 @frozen(kw_only=True)
 class UploadParams(InWorkspace):
-    """One upload."""
+    """One upload.
+
+    Args:
+        upload_id: As ``assets/uploadBegin`` gave it.
+    """
 
     upload_id: str
 
