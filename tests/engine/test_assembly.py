@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from hephaes_rpc.engine.logs import LogReader, open_log
 from hephaes_rpc.engine.messages.decode import StreamDecoder
@@ -17,8 +18,9 @@ from hephaes_rpc.engine.messages.msgdef import Definition
 from hephaes_rpc.engine.specs.spec import Join, Resample, ResampleRows, RowStrategy, TriggerRows
 from hephaes_rpc.engine.timeline import assembly
 from hephaes_rpc.engine.timeline.assembly import Assembly, Source, TableTask
+from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.clocks import Wanted, read_stamps
-from hephaes_rpc.engine.timeline.plan import Listed, Table, topic_table, wide_table
+from hephaes_rpc.engine.timeline.plan import Int64s, Listed, Table, topic_table, wide_table
 from hephaes_rpc.engine.timeline.rows import plan_rows
 from tests.factories import START_NS, Sample, samples, write_bag, write_mcap
 from tests.reference import blend as blend_twin
@@ -36,10 +38,15 @@ def spoil(messages: list[Sample], share: float, seed: int) -> list[Sample]:
     return [m._replace(payload=m.payload[:7]) if random_.random() < share else m for m in messages]
 
 
+def placed(found: tuple[Int64s, NDArray[np.int32]]) -> tuple[Int64s, ChunkRuns]:
+    """Times and chunks of a stream as a source takes them."""
+    return found[0], ChunkRuns.of(found[1])
+
+
 def sources(log: LogReader) -> list[Source]:
     streams = log.summary.streams
     index = log.index(log.slots(streams))
-    return [Source(s, StreamDecoder(s.definition, s.wire), *index.slot(k)) for k, s in enumerate(streams)]
+    return [Source(s, StreamDecoder(s.definition, s.wire), *placed(index.slot(k))) for k, s in enumerate(streams)]
 
 
 def decoded(log: LogReader) -> list[Decoded]:
@@ -239,7 +246,7 @@ def test_rows_of_a_strategy_take_selected_messages_on_any_clock(
         stamps = read_stamps(log, wanted, lambda *_: None)
         index = log.index(log.slots(streams))
         used = [
-            Source(s, StreamDecoder(s.definition, s.wire), found.time, index.slot(k)[1], found.known)
+            Source(s, StreamDecoder(s.definition, s.wire), found.time, ChunkRuns.of(index.slot(k)[1]), found.known)
             for k, (s, found) in enumerate(zip(streams, stamps, strict=True))
         ]
         whole = decoded(log)
@@ -295,7 +302,7 @@ def test_chunks_without_a_needed_message_are_not_read(tmp_path: Path) -> None:
     with open_log(write_mcap(tmp_path / "log", messages, chunk_size=3000)) as log:
         chatter = next(s for s in log.summary.streams if s.topic == "/chatter")
         index = log.index(log.slots([chatter]))
-        used = [Source(chatter, StreamDecoder(chatter.definition, chatter.wire), *index.slot(0))]
+        used = [Source(chatter, StreamDecoder(chatter.definition, chatter.wire), *placed(index.slot(0)))]
         told: list[tuple[int, int]] = []
         list(Assembly(log, used, [single(used, 0)]).batches(lambda *step: told.append(step)))
         assert len(told) == len(np.unique(index.slot(0)[1])) < len(log.chunks) // 10
@@ -321,7 +328,7 @@ def test_a_table_without_messages_has_no_batches(tmp_path: Path) -> None:
     with open_log(write_mcap(tmp_path / "log", samples(20))) as log:
         stream = log.summary.streams[0]
         none = np.empty(0, np.int64), np.empty(0, np.int32)
-        used = [Source(stream, StreamDecoder(stream.definition, stream.wire), *none)]
+        used = [Source(stream, StreamDecoder(stream.definition, stream.wire), *placed(none))]
         assert assemble(log, used, [wide(used, None, (0,)), single(used, 0)]) == [[], []]
 
 

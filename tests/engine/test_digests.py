@@ -12,6 +12,7 @@ from hephaes_rpc.engine.datasets.digests import StreamDigest, combined
 from hephaes_rpc.engine.logs import open_log
 from hephaes_rpc.engine.messages.decode import StreamDecoder
 from hephaes_rpc.engine.timeline.assembly import Assembly, Source, TableTask
+from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.plan import wide_table
 from tests.factories import Sample, samples, write_bag, write_mcap
 
@@ -21,7 +22,10 @@ def digests(path: Path) -> list[StreamDigest]:
     with open_log(str(path)) as log:
         streams = log.summary.streams
         index = log.index(log.slots(streams))
-        sources = [Source(s, StreamDecoder(s.definition, s.wire), *index.slot(k)) for k, s in enumerate(streams)]
+        sources = [
+            Source(s, StreamDecoder(s.definition, s.wire), index.slot(k)[0], ChunkRuns.of(index.slot(k)[1]))
+            for k, s in enumerate(streams)
+        ]
         times = [source.times for source in sources]
         schema = pa.schema(
             [("timestamp_ns", pa.int64()), *((f"f{k}", s.decoder.arrow_type) for k, s in enumerate(sources))]
@@ -29,7 +33,7 @@ def digests(path: Path) -> list[StreamDigest]:
         table = wide_table(times, None)
         assembly = Assembly(log, sources, [TableTask(table, schema, tuple(range(len(sources))))])
         for k, source in enumerate(sources):
-            source.digest = StreamDigest(source.stream, index.slot(k)[0], source.chunk, source.used)
+            source.digest = StreamDigest(source.stream, index.slot(k)[0], source.chunks, source.used)
         for _ in assembly.batches(lambda done, total: None):
             pass
         return [source.digest for source in sources if source.digest is not None]

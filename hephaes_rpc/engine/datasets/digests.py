@@ -20,6 +20,7 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from hephaes_rpc.engine.logs import Stream
+from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.plan import Int64s
 
 ALGORITHM = "blake3"
@@ -28,14 +29,14 @@ ALGORITHM = "blake3"
 class StreamDigest:
     """The fingerprint of one stream in the making."""
 
-    def __init__(self, stream: Stream, time: Int64s, chunk: NDArray[np.int32], used: NDArray[np.bool_]) -> None:
-        """Of all messages in file order: log time (ns), chunk, whether it will be fed."""
+    def __init__(self, stream: Stream, time: Int64s, chunks: ChunkRuns, used: NDArray[np.bool_]) -> None:
+        """Of all messages in file order: log time (ns), chunks, whether it will be fed."""
         self._stream = stream
         self._heads, self._payloads = blake3(), blake3()
         self._next = 0
         self._kept: dict[int, tuple[int, bytes]] = {}
-        self._chunks, counts = np.unique(chunk[used], return_counts=True)
-        self._first = np.cumsum(counts) - counts
+        counts = chunks.counts(used)
+        self._chunks, self._first = chunks.number, np.cumsum(counts) - counts
         taken = time[used]
         self._turn: Int64s | None = None
         if np.any(taken[1:] < taken[:-1]):

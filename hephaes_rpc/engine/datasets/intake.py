@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import numpy as np
 import pyarrow as pa
 from attrs import define, field
-from numpy.typing import NDArray
 
 from hephaes_rpc.engine.datasets.digests import StreamDigest, combined
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.messages.decode import StreamDecoder
 from hephaes_rpc.engine.specs.spec import ConversionSpec, FailurePolicy, Input
 from hephaes_rpc.engine.timeline.assembly import Assembly, Failure, Source, StreamCounts
+from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.clocks import Stamps, Wanted, read_stamps
 from hephaes_rpc.engine.timeline.hints import hinted
 from hephaes_rpc.engine.timeline.plan import Int64s
@@ -52,7 +51,7 @@ class Intake:
         self.streams = hinted(spec.decoding, included(spec.input, log.summary.streams))
         self._records: dict[int, StreamRecord] = {}
         self._digests: dict[int, StreamDigest] = {}
-        self._indexed: dict[int, tuple[Int64s, NDArray[np.int32]]] = {}
+        self._indexed: dict[int, tuple[Int64s, ChunkRuns]] = {}
 
     def policy(self, topic: str) -> FailurePolicy:
         """What becomes of messages of a topic that cannot be decoded."""
@@ -88,12 +87,12 @@ class Intake:
         self._index(streams)
         made = []
         for stream, decoder, chosen, stamps in zip(streams, decoders, selected, clocks, strict=True):
-            time, chunk = self._indexed[id(stream)]
+            time, chunks = self._indexed[id(stream)]
             if stamps is None:
-                source = Source(stream, decoder, time, chunk, chosen)
+                source = Source(stream, decoder, time, chunks, chosen)
                 record = StreamRecord(stream, source.counts)
             else:
-                source = Source(stream, decoder, stamps.time, chunk, stamps.known)
+                source = Source(stream, decoder, stamps.time, chunks, stamps.known)
                 record = StreamRecord(stream, source.counts, stamps.without, stamps.failures)
             self._records[id(stream)] = record
             made.append(source)
@@ -108,14 +107,15 @@ class Intake:
         """Have the times and chunks of streams, one by one: the index then need not copy times."""
         for stream in streams:
             if id(stream) not in self._indexed:
-                self._indexed[id(stream)] = self.log.index(self.log.slots([stream])).slot(0)
+                time, chunk = self.log.index(self.log.slots([stream])).slot(0)
+                self._indexed[id(stream)] = time, ChunkRuns.of(chunk)
 
     def batches(
         self, sources: Sequence[Source], assembly: Assembly, told: Told, *, at_once: bool = False
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Batches of an assembly over ``sources``, whose messages are fingerprinted, and judged where none may fail."""
         for source in sources:
-            source.digest = StreamDigest(source.stream, self.log_times(source.stream), source.chunk, source.used)
+            source.digest = StreamDigest(source.stream, self.log_times(source.stream), source.chunks, source.used)
             self._digests[id(source.stream)] = source.digest
         strict = [source for source in sources if self.policy(source.stream.topic) == "fail"]
 

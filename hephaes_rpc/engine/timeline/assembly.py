@@ -22,6 +22,7 @@ from hephaes_rpc.engine.logs import LogReader, Stream, Walk
 from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
 from hephaes_rpc.engine.timeline.blend import blend, blended_part
+from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.plan import Int64s, Picks, Table
 from hephaes_rpc.engine.timeline.spread import row_bytes, spread
 
@@ -67,16 +68,16 @@ class Source:
         stream: Stream,
         decoder: StreamDecoder,
         time: Int64s,
-        chunk: NDArray[np.int32],
+        chunks: ChunkRuns,
         selected: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Of all messages in file order: their ``time`` on any clock, their ``chunk``, whether they are ``selected``.
+        """Of all messages in file order: their ``time`` on any clock, their ``chunks``, whether they are ``selected``.
 
         None selects all; for a message that is not selected ``time`` means nothing.
         """
         self.stream = stream
         self.decoder = decoder
-        self.chunk = chunk
+        self.chunks = chunks
         places = None if selected is None or selected.all() else np.flatnonzero(selected)
         times = time if places is None else time[places]
         disorder = int(np.count_nonzero(times < np.maximum.accumulate(times)))
@@ -102,7 +103,7 @@ class Source:
     def expect(self, rank: Int64s) -> None:
         """Fix the order of arrival: chunks by ``rank`` (int64 per chunk), file order inside a chunk."""
         places = np.flatnonzero(self.used)
-        by_rank = rank[self.chunk[places]]
+        by_rank = rank[self.chunks.holding(places)]
         if np.all(by_rank[1:] >= by_rank[:-1]) and self._order is None:
             self._used_places = places if len(places) < len(self.used) else None
             return
@@ -114,7 +115,7 @@ class Source:
     def feed(self, data: bytes | memoryview, walk: Walk, slot: int, chunk: int) -> int:
         """Decode the used messages of a chunk; returns the growth in bytes held."""
         time, offset, length = walk.slot(slot)
-        first = int(np.searchsorted(self.chunk, np.int32(chunk)))
+        first = self.chunks.first(chunk)
         wanted = self.used[first : first + len(time)]
         if not wanted.all():
             time, offset, length = time[wanted], offset[wanted], length[wanted]
@@ -254,7 +255,7 @@ class Assembly:
         places = source.positions(messages)
         source.used[places] = True
         least = np.full(len(self._log.chunks), NEVER, np.int64)
-        np.minimum.at(least, source.chunk[places], first_row)
+        np.minimum.at(least, source.chunks.holding(places), first_row)
         chunks = np.flatnonzero(least < NEVER)
         return chunks, least[chunks]
 
