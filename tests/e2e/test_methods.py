@@ -1,4 +1,4 @@
-"""What every method of the main job answers to wrong params, over real pipes."""
+"""What every method answers to wrong params, over real pipes; those of drafts and scripts have tests of their own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +17,9 @@ METHODS = {
     "workspaces/create": {"root_path": "somewhere"},
     "workspaces/activate": {"workspace_id": "ws_nobody"},
     "workspaces/delete": {"workspace_id": "ws_nobody"},
+    "workspaces/backup": {"workspace_id": "ws_nobody"},
+    "workspaces/restore": {"workspace_id": "ws_nobody"},
+    "workspaces/check": {"workspace_id": "ws_nobody"},
     "assets/register": {"file_path": "nothing.bag"},
     "assets/scanDirectory": {"directory_path": "nowhere"},
     "assets/index": {"asset_id": "nobody"},
@@ -36,6 +39,14 @@ METHODS = {
     "dashboard/summary": {},
     "dashboard/trends": {},
     "dashboard/blockers": {},
+    "conversionConfigs/list": {},
+    "conversionConfigs/get": {"config_id": "nobody"},
+    "conversionConfigs/create": {"name": "new", "spec": {}},
+    "conversionConfigs/update": {"config_id": "nobody"},
+    "conversionConfigs/duplicate": {"config_id": "nobody"},
+    "conversionConfigs/diff": {"config_id": "nobody"},
+    "conversionConfigs/export": {"config_id": "nobody"},
+    "conversionConfigs/import": {"text": "a: 1"},
     "conversions/create": {"asset_ids": ["nobody"]},
     "conversions/inspect": {"asset_id": "nobody"},
     "conversions/draft": {"asset_id": "nobody"},
@@ -54,9 +65,19 @@ METHODS = {
     "outputs/rows": {"output_id": "nobody"},
     "outputs/schema": {"output_id": "nobody"},
 }
+OPTIONAL = {"conversionConfigs/update": {"name": "other"}}
+"""Without one of those the method has nothing to do."""
 NOT_FOUND = {
+    "conversionConfigs/update": "config_not_found",
     "workspaces/activate": "workspace_not_found",
     "workspaces/delete": "workspace_not_found",
+    "workspaces/backup": "workspace_not_found",
+    "workspaces/restore": "workspace_not_found",
+    "workspaces/check": "workspace_not_found",
+    "conversionConfigs/get": "config_not_found",
+    "conversionConfigs/duplicate": "config_not_found",
+    "conversionConfigs/diff": "config_not_found",
+    "conversionConfigs/export": "config_not_found",
     "assets/index": "asset_not_found",
     "assets/get": "asset_not_found",
     "conversions/inspect": "asset_not_found",
@@ -135,14 +156,14 @@ def test_wrong_params(server: Sidecar, method: str) -> None:
 
 @pytest.mark.parametrize("method", BOUND)
 def test_unknown_workspace(server: Sidecar, method: str) -> None:
-    error = refusal(server, method, METHODS[method] | {"workspace_id": "ws_nobody"})
+    error = refusal(server, method, METHODS[method] | OPTIONAL.get(method, {}) | {"workspace_id": "ws_nobody"})
     assert (error.code, error.data["kind"]) == (404, "workspace_not_found")
     assert error.data["workspace_id"] == "ws_nobody"
 
 
 @pytest.mark.parametrize("method", NOT_FOUND)
 def test_unknown_ids(server: Sidecar, method: str) -> None:
-    error = refusal(server, method, METHODS[method])
+    error = refusal(server, method, METHODS[method] | OPTIONAL.get(method, {}))
     assert (error.code, error.data["kind"]) == (404, NOT_FOUND[method])
     assert "nobody" in error.message
 
@@ -156,6 +177,7 @@ def test_unknown_ids(server: Sidecar, method: str) -> None:
         ("assets/uploadBegin", "upload_empty", 400),
         ("assets/registerDialog", "dialog_unavailable", 503),
         ("conversions/create", "unknown_asset", 422),
+        ("conversionConfigs/import", "invalid_spec", 422),
     ],
 )
 def test_other_refusals(server: Sidecar, method: str, kind: str, code: int) -> None:
@@ -206,7 +228,7 @@ def test_the_document_describes_them(server: Sidecar) -> None:
         assert ("workDoneToken" in params) == (name in WITH_PROGRESS)
         if name in LISTS:
             assert params["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 500, "default": 100}
-            assert "-created_at" in str(params["sort"]) or "-registered_time" in str(params["sort"])
+            assert any(order in str(params["sort"]) for order in ("-created_at", "-registered_time", "-updated_at"))
 
 
 def test_content_is_bounded(server: Sidecar) -> None:
