@@ -18,7 +18,11 @@ def rows_spec() -> dict[str, Any]:
             ],
         },
         "features": {
-            "image": {"source": {"kind": "path", "topic": "/image", "field_path": "data"}, "dtype": "bytes"},
+            "image": {
+                "source": {"kind": "path", "topic": "/image", "field_path": "data"},
+                "dtype": "bytes",
+                "required": True,
+            },
             "buttons": {
                 "source": {"kind": "path", "topic": "/joy", "field_path": "buttons"},
                 "dtype": "int64",

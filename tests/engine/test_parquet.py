@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from hephaes_rpc.engine.datasets.writers import parquet
+from hephaes_rpc.engine.datasets.writers import ColumnRole, open_writer, parquet
 from hephaes_rpc.engine.specs.spec import ParquetOutput
 from tests.engine.arrow_values import arrays
 from tests.engine.test_tfrecord import KIND, ROWS, batch_of
@@ -146,3 +146,12 @@ def test_abandoning_twice_is_fine(tmp_path: Path) -> None:
     writer.abandon()
     writer.abandon()
     assert writer.pending_bytes == 0
+
+
+def test_no_bytes_are_no_image(tmp_path: Path) -> None:
+    schema = pa.schema([("timestamp_ns", pa.int64()), ("picture", pa.binary())])
+    path = tmp_path / "x.parquet"
+    file = open_writer(ParquetOutput(), schema, path, {}, {"picture": ColumnRole(is_image=True)})
+    file.write(pa.record_batch([pa.array([1, 2, 3]), pa.array([b"", None, b"png"])], schema=schema))
+    file.finish()
+    assert pq.read_table(path)["picture"].to_pylist() == [None, None, {"bytes": b"png", "path": None}]

@@ -449,3 +449,11 @@ def test_all_contradictions_are_told_at_once() -> None:
         "/split/group_by",
     ]
     assert all(set(error) == {"pointer", "message", "expected", "got", "did_you_mean"} for error in errors)
+
+
+@pytest.mark.parametrize(("name", "value"), [("fail_fast", True), ("bad_record_budget", 0)])
+def test_records_are_only_judged_where_one_can_be_bad(name: str, value: Any) -> None:
+    spec = changed(rows_spec(), {"validation": {name: value}, "features.image.required": False})
+    with pytest.raises(SpecError, match=f"validation.{name} has no effect: no feature is required") as caught:
+        check_spec(structure(spec, ConversionSpec))
+    assert [error["pointer"] for error in caught.value.data["errors"]] == [f"/validation/{name}"]

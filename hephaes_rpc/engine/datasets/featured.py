@@ -155,7 +155,7 @@ class FeaturedConversion:
                 self.task.episode_id,
                 file_name(self.log.summary.path),
                 main_topic(self.spec),
-                self.log.summary.storage_format != "bag",
+                self.log.summary.storage_format == "mcap",
             ),
         )
         topics = self.topics(streams, clocks, features)
@@ -258,13 +258,12 @@ class FeaturedConversion:
         }
         roles |= {column.name: ColumnRole(has_presence=False) for column in computed}
         names = [name for name in schema.names if name != TIMESTAMP]
-        topics = sorted({topic for feature in features.features for topic in feature.reader.topics})
         return [
             FilePlan(
                 file_name_of(output.filename_template, self.task.stem, self.task.episode_id, file, output.format),
                 schema,
                 roles,
-                {"topics": topics},
+                {"topics": sorted(features.needs)},
                 names,
                 (file.split, file.shard_index, file.num_shards),
             )
@@ -292,7 +291,7 @@ class FeaturedConversion:
                 self.task.episode_id,
                 file_name(self.log.summary.path),
                 main_topic(self.spec),
-                self.log.summary.storage_format != "bag",
+                self.log.summary.storage_format == "mcap",
             ),
         )
         keep = np.ones(n_rows, np.bool_)

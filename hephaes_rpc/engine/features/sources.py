@@ -43,7 +43,7 @@ class Context:
 
     Args:
         main_topic: Of the trigger or of per-message rows; None for resampled rows.
-        has_publish_time: A bag has none.
+        has_publish_time: Only MCAP has them.
     """
 
     episode_id: str
@@ -279,7 +279,7 @@ class Compiler:
         need = self.need(topic)
         if source.key == "publish_time_ns":
             if not self.context.has_publish_time:
-                self.refuse((*at, "key"), f"{what}: a bag has no publish times", '"log_time_ns"', source.key)
+                self.refuse((*at, "key"), f"{what}: only MCAP has publish times", '"log_time_ns"', source.key)
             need.publish_time = True
         else:
             need.log_time = True

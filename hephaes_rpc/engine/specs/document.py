@@ -218,10 +218,18 @@ class _Normal:
         self._rows(spec)
         if isinstance(features := spec.get("features"), dict):
             spec["features"] = {name: self._feature(("features", name), item) for name, item in features.items()}
+            self._judging(spec)
         if isinstance(spec.get("labels"), dict):
             spec["labels"] = self._feature(("labels",), spec["labels"])
         self._output(spec)
         return spec
+
+    def _judging(self, spec: dict[str, Any]) -> None:
+        """Before version 2 a document could judge records though none could be bad."""
+        required = any(isinstance(each, dict) and each.get("required") for each in spec["features"].values())
+        if self._version < VERSION and not required and isinstance(spec.get("validation"), dict):
+            unused = ("fail_fast", "bad_record_budget")
+            spec["validation"] = {name: value for name, value in spec["validation"].items() if name not in unused}
 
     def _twice(self, name: str, other: str, value: Any) -> None:
         self.issues.append(Issue((name,), f"{name} and {other} cannot both be given", "nothing", shown(value)))

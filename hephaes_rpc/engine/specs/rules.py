@@ -97,6 +97,7 @@ def spec_issues(spec: ConversionSpec) -> list[Issue]:
     if spec.split is not None:
         found += _split(spec.split, spec.features)
     found += _expected(spec.validation, spec.features)
+    found += _judged(spec.validation, spec.features)
     if spec.row_strategy is not None and spec.features:
         found += _topics(spec)
         found += _columns(spec)
@@ -672,6 +673,17 @@ def _split(split: Split, features: Mapping[str, Feature]) -> Iterator[Issue]:
         yield _no_effect(("split", "group_by"), split.group_by, message)
     elif split.group_by is not None:
         yield from _known_feature(("split", "group_by"), split.group_by, features)
+
+
+def _judged(validation: Validation, features: Mapping[str, Feature]) -> Iterator[Issue]:
+    """Only a required feature makes a record bad."""
+    if not features or any(feature.required for feature in features.values()):
+        return
+    for name in ("fail_fast", "bad_record_budget"):
+        value = getattr(validation, name)
+        if value is not None and value is not False:
+            message = f"validation.{name} has no effect: no feature is required, so that no record is bad"
+            yield _no_effect(("validation", name), value, message, "a required feature")
 
 
 def _expected(validation: Validation, features: Mapping[str, Feature]) -> Iterator[Issue]:

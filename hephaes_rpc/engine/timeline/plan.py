@@ -211,24 +211,24 @@ class Picks(Protocol):
 
 @frozen(eq=False)
 class Points:
-    """Row ``row[j]`` takes message ``message[j]``; both int64[m] ascending, ``row`` strictly."""
+    """Row ``row[j]`` takes message ``message[j]``; both int32[m] or int64[m], ascending, ``row`` strictly."""
 
-    row: Int64s
-    message: Int64s
+    row: Numbers
+    message: Numbers
 
     def uses(self) -> tuple[Int64s, Int64s]:
         """See Picks."""
-        message, first = np.unique(self.message, return_index=True)
-        return message, self.row[first]
+        first = np.append(True, self.message[1:] != self.message[:-1])[: len(self.message)]
+        return self.message[first].astype(np.int64), self.row[first].astype(np.int64)
 
     def window(self, first: int, last: int) -> Window:
         """See Picks."""
-        a, b = np.searchsorted(self.row, (first, last))
-        return Window(self.row[a:b] - first, self.message[a:b])
+        a, b = np.searchsorted(self.row, np.array((first, last), self.row.dtype))
+        return Window(self.row[a:b].astype(np.int64) - first, self.message[a:b].astype(np.int64))
 
     def keep_from(self, row: int) -> int:
         """See Picks."""
-        a = int(np.searchsorted(self.row, row))
+        a = int(np.searchsorted(self.row, np.array(row, self.row.dtype)))
         return int(self.message[a]) if a < len(self.message) else np.iinfo(np.int64).max
 
 
@@ -441,12 +441,19 @@ def _in_buckets(times: Int64s, grid: Grid) -> Points:
 
 def _union_table(times: Sequence[Int64s]) -> Table:
     """A row per distinct time, with the last message of each stream at that time."""
-    row_time = np.unique(np.concatenate([*times, np.empty(0, np.int64)]))
+    row_time = np.concatenate([*times, np.empty(0, np.int64)])
+    row_time.sort()
+    row_time = row_time[last_of_equal(row_time)]
     picks: dict[int, Picks] = {}
     for k, t in enumerate(times):
         last = last_of_equal(t)
-        picks[k] = Points(np.searchsorted(row_time, t[last]), last)
+        picks[k] = Points(narrow(np.searchsorted(row_time, t[last]), len(row_time)), narrow(last, len(t)))
     return Table(Listed(row_time), picks)
+
+
+def narrow(numbers: Int64s, n: int) -> Numbers:
+    """Numbers up to ``n`` in the smallest type that holds one beyond."""
+    return numbers.astype(np.int32) if n < 2**31 - 1 else numbers
 
 
 def grid_between(start_ns: int, end_ns: int, step_ns: int) -> Grid:

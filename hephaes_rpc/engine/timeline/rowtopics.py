@@ -1,7 +1,10 @@
 """Which topics the rows of a spec are made of."""
 
+from collections.abc import Iterable
+
 from hephaes_rpc.engine.specs.spec import (
     ConversionSpec,
+    FeatureSource,
     MetadataSource,
     PathSource,
     PerMessageRows,
@@ -29,6 +32,11 @@ def _feature_topics(spec: ConversionSpec) -> list[str]:
     sources = [feature.source for feature in spec.features.values()]
     if spec.labels is not None and spec.labels.source is not None:
         sources.append(spec.labels.source)
+    return named_topics(sources)
+
+
+def named_topics(sources: Iterable[FeatureSource]) -> list[str]:
+    """Topics that sources name, each once, in order."""
     found = [leaf for source in sources for _, leaf in leaves(source)]
     return list(
         dict.fromkeys(

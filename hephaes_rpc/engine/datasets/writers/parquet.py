@@ -15,6 +15,7 @@ from pathlib import Path
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from attrs import frozen
 
@@ -163,9 +164,10 @@ def _same(column: pa.Array) -> pa.Array:
 
 
 def _image(column: pa.Array) -> pa.Array:
-    """Image files as the struct of Hugging Face ``datasets``."""
+    """Image files as the struct of Hugging Face ``datasets``; no bytes, which it could not open, are no image."""
     path = pa.nulls(len(column), pa.string())
-    return pa.StructArray.from_arrays([column, path], fields=list(IMAGE), mask=column.is_null())
+    absent = pc.fill_null(pc.equal(pc.binary_length(column), 0), True)
+    return pa.StructArray.from_arrays([column, path], fields=list(IMAGE), mask=absent)
 
 
 def _top(name: str, columns: Sequence[str]) -> bool:
