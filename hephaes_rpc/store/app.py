@@ -47,6 +47,8 @@ LISTING = Listing(
     default="-last_opened_at",
 )
 
+_OF_THE_FILE = ("workspace_corrupt", "workspace_newer")
+"""Refusals that stand as long as the file is the same; a full disk or a missing right may pass."""
 _Signature = tuple[int, int, int, int]
 
 
@@ -309,7 +311,8 @@ class AppStore:
                     opened = self._open[entry.id] = OpenWorkspace(entry.id, entry.name, entry.root)
                 except HephaesError as refusal:
                     error = refusal
-                    self._refused[entry.id] = (signature, refusal)
+                    if refusal.kind in _OF_THE_FILE:
+                        self._refused[entry.id] = (signature, refusal)
                 else:
                     self._refused.pop(entry.id, None)
                     return _Look(opened, "ready", None)

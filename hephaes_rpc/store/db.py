@@ -10,6 +10,7 @@ HephaesErrors.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import threading
@@ -37,6 +38,8 @@ BUSY_TIMEOUT_MS = 5000
 CLOSE_WAIT_S = 1.0
 NEARLY_FULL_BYTES = 1 << 16
 CHECK_AT_ONCE_BYTES = 1 << 24
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _COUNT = "INSERT INTO revisions (noun, n) VALUES (?, 1) ON CONFLICT (noun) DO UPDATE SET n = n + 1"
 
 
@@ -114,7 +117,8 @@ class Database:
         _require_sqlite()
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         try:
-            with _translating(path):
+            connection: apsw.Connection | None = None
+            with _translating(path, lambda: connection.system_errno if connection else 0):
                 connection = apsw.Connection(str(temporary))
                 temporary.chmod(0o600)
                 with contextlib.closing(connection):
@@ -295,10 +299,14 @@ class Database:
         with contextlib.suppress(HephaesError), self.read() as session:  # what is wrong is in ``damage``
             _check(session, self.path)
 
+    def _system_errno(self) -> int:
+        connection: apsw.Connection | None = getattr(self._local, "connection", None)
+        return connection.system_errno if connection is not None else 0
+
     @contextlib.contextmanager
     def _translating(self) -> Iterator[None]:
         try:
-            with _translating(self.path):
+            with _translating(self.path, self._system_errno):
                 yield
         except HephaesError as error:
             if error.kind == "workspace_corrupt":
@@ -362,12 +370,10 @@ def scripts(name: str) -> tuple[str, ...]:
 
 def os_error(error: OSError, what: str) -> HephaesError:
     """The error of the operating system as one of ours; ``what`` is the start of the sentence."""
-    import errno
-
     reason = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         return HephaesError("disk_full", f"{what}: {reason}", hint="free some space and try again")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in _REFUSED:
         return HephaesError("permission", f"{what}: {reason}")
     return HephaesError("io_error", f"{what}: {reason}")
 
@@ -501,22 +507,25 @@ def _newer(path: Path, found: int, known: int) -> HephaesError:
 
 
 @contextlib.contextmanager
-def _translating(path: Path) -> Iterator[None]:
+def _translating(path: Path, system_errno: Callable[[], int] = lambda: 0) -> Iterator[None]:
     try:
         yield
     except apsw.Error as error:
-        raise _translated(error, path) from error
+        raise _translated(error, path, system_errno()) from error
 
 
-def _translated(error: apsw.Error, path: Path) -> Exception:
+def _translated(error: apsw.Error, path: Path, system_errno: int) -> Exception:
     what = f"the database {path}"
-    if isinstance(error, apsw.FullError) or (isinstance(error, apsw.IOError) and _nearly_full(path)):
+    failed = isinstance(error, apsw.IOError | apsw.CantOpenError)
+    if isinstance(error, apsw.FullError) or (failed and (system_errno in _FULL or _nearly_full(path))):
         return HephaesError("disk_full", f"no space is left for {what}", hint="free some space and try again")
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return HephaesError("io_error", f"{what} is held by another process", hint="try again")
     if isinstance(error, apsw.NotADBError | apsw.CorruptError | apsw.FormatError):
         return _corrupt(path, str(error).partition(": ")[2] or str(error))
-    if isinstance(error, apsw.ReadOnlyError | apsw.PermissionsError | apsw.AuthError):
+    if isinstance(error, apsw.ReadOnlyError) or (failed and _is_read_only(path)):
+        return HephaesError("permission", f"{what} may not be written: it is read-only")
+    if isinstance(error, apsw.PermissionsError | apsw.AuthError) or (failed and system_errno in _REFUSED):
         return HephaesError("permission", f"{what} may not be written: {error}")
     if isinstance(error, apsw.CantOpenError | apsw.IOError | apsw.InterruptError | apsw.ConnectionClosedError):
         return HephaesError("io_error", f"{what} failed: {error}")
@@ -528,3 +537,7 @@ def _nearly_full(path: Path) -> bool:
         return shutil.disk_usage(path.parent).free < NEARLY_FULL_BYTES
     except OSError:
         return False
+
+
+def _is_read_only(path: Path) -> bool:
+    return path.parent.exists() and not os.access(path.parent, os.W_OK)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hephaes_rpc.engine.pipeline import ConvertTask, convert
+from hephaes_rpc.engine.pipeline import ConvertTask, Phase, Unit, convert
 from hephaes_rpc.engine.specs.spec import ConversionSpec, ParquetOutput
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.testing.logs import samples, write_bag, write_mcap
@@ -56,7 +56,7 @@ class Harming(Context):
         super().__init__()
         self._phase, self._harm, self._done = phase, harm, False
 
-    def progress(self, phase: str, done: int, total: int, unit: str, message: str = "") -> None:
+    def progress(self, phase: Phase, done: int, total: int, unit: Unit, message: str = "") -> None:
         super().progress(phase, done, total, unit, message)
         if phase == self._phase and not self._done:
             self._done = True
