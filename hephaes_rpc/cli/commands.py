@@ -28,6 +28,7 @@ COMMANDS = {
     "convert": Command("convert", "convert logs to Parquet or TFRecord"),
     "plan": Command("plan", "show what a conversion would write, without writing it"),
     "inspect": Command("inspect", "show what a log holds"),
+    "report": Command("report", "write an HTML page that shows a log"),
     "draft": Command("draft", "write a conversion spec for a log"),
     "preview": Command("preview", "show rows of a conversion, without making it"),
     "cat": Command("cat", "print decoded messages as JSON lines"),

@@ -38,6 +38,11 @@ def file_size(picture: Picture) -> tuple[int, int]:
 
 def thumbnail(picture: Picture) -> bytes:
     """A PNG of at most SIDE x SIDE pixels; what is not of 8 bits is stretched from its least to its greatest value."""
+    return images.encode(smaller(picture, SIDE), "png", None)
+
+
+def smaller(picture: Picture, side: int) -> Picture:
+    """At most ``side`` x ``side`` pixels of 8 bits that a PNG can hold; ImageError where there are no pixels."""
     picture = images.load(picture)
     pixels = picture.pixels
     assert pixels is not None
@@ -47,10 +52,9 @@ def thumbnail(picture: Picture) -> bytes:
     if pixels.dtype != np.uint8:
         pixels = _stretched(pixels)
     color = picture.color if len(images.COLORS.get(picture.color, "")) == pixels.shape[2] else ""
-    scale = min(1.0, SIDE / max(height, width))
+    scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = images.resize(Picture(None, pixels=pixels, color=color), *size, "box")
-    return images.encode(small, "png", None)
+    return images.resize(Picture(None, pixels=pixels, color=color), *size, "box")
 
 
 def _stretched(pixels: images.Pixels) -> images.Pixels:
