@@ -106,6 +106,8 @@ def test_nothing_is_left_of_a_sidecar_that_worked(
     db = apsw.Connection(str(folder / "workspace.db"))
     assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     db.close()
+    if how not in ("SIGTERM", "SIGKILL"):
+        return  # the next start is the same however the first one ended in order
 
     (root / "scripts/slow.py").write_text("def compute(batch):\n    return batch.column(0)\n")
     second = spawn()
