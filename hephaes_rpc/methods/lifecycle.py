@@ -1,6 +1,7 @@
 """From ``initialize`` to ``exit``, and what answers at any time: ``health`` and ``rpc.discover``."""
 
 import asyncio
+import contextlib
 import time
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ from attrs import field, frozen, validators
 
 from hephaes_rpc import __version__
 from hephaes_rpc.config import Options
+from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.notify import Trace
 from hephaes_rpc.registry import REGISTRY, Lane, RequestContext, method
 from hephaes_rpc.serde import Verbatim
@@ -197,7 +199,10 @@ def health(ctx: RequestContext) -> Health:
 def _job_counts(ctx: RequestContext) -> JobCounts | None:
     if not ctx.app.lifecycle.ready:
         return None
-    counts = [workspace.jobs.counts() for workspace in ctx.app.store.open_workspaces()]
+    counts = []
+    for workspace in ctx.app.store.opened():
+        with contextlib.suppress(HephaesError):  # damaged, or closed meanwhile
+            counts.append(workspace.jobs.counts())
     return JobCounts(sum(each["queued"] for each in counts), sum(each["running"] for each in counts))
 
 

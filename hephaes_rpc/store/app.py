@@ -24,6 +24,7 @@ from hephaes_rpc.store import backups
 from hephaes_rpc.store import workspace as place
 from hephaes_rpc.store.db import Database, Row, Session, os_error, scripts
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
+from hephaes_rpc.store.probing import Prober
 from hephaes_rpc.store.scripts import EnabledScripts
 from hephaes_rpc.store.values import now_us, to_time
 from hephaes_rpc.store.workspace import OpenWorkspace
@@ -100,6 +101,7 @@ class AppStore:
         self._db = Database(config.db_path, registry, APPLICATION_ID)
         self.scripts = EnabledScripts(self._db)
         self._lock = threading.RLock()
+        self._prober = Prober()
         self._open: dict[str, OpenWorkspace] = {}
         self._refused: dict[str, tuple[_Signature | None, HephaesError]] = {}
         self._process_active: str | None = None
@@ -270,14 +272,18 @@ class AppStore:
                 found.append(self.workspace(entry.id))
         return found
 
+    def opened(self) -> list[OpenWorkspace]:
+        """The workspaces that are open by now; no file is looked at, and nobody waited for."""
+        return [*self._open.values()]
+
     def databases(self) -> list[tuple[OpenWorkspace | None, Database]]:
         """The registry, under None, and the databases of the workspaces that are open."""
-        with self._lock:
-            return [(None, self._db), *((each, each.db) for each in self._open.values())]
+        return [(None, self._db), *((each, each.db) for each in self.opened())]
 
     def close(self) -> None:
         """Close every database."""
         self._keeper.stop()
+        self._prober.close()
         with self._lock:
             for workspace_id in list(self._open):
                 self._forget(workspace_id)
@@ -293,7 +299,10 @@ class AppStore:
 
     def _look(self, entry: _Entry) -> _Look:
         """Whether a workspace can be used, and why not; one that can is opened."""
-        identity = place.identify(entry.database)
+        try:
+            identity = self._prober.identify(entry.database)
+        except HephaesError as hang:
+            return _Look(None, "invalid", hang.message)
         with self._lock:
             opened = self._open.get(entry.id)
             if opened is not None and opened.identity == identity:
