@@ -1,26 +1,31 @@
 """Plots of a report as Bokeh items: JSON that BokehJS draws in the page; nothing from a log is text on a canvas.
 
 Strategy: names and legends are HTML around the plots, so that they are escaped in one place and read aloud.  Colours of
-text and grids are CSS variables of the page; those of lines suit light and dark.  Ids are numbered anew in each item:
-the same facts give the same bytes.
+text and grids are CSS variables of the page; those of lines suit light and dark.  Making a plot with Bokeh takes tens
+of milliseconds: plots that differ in numbers only are made once, and get their numbers as JSON.  Ids are numbered anew
+in each item, so the same facts give the same bytes.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from attrs import frozen
+from bokeh.core.serialization import Serializer
 from bokeh.embed import json_item
 from bokeh.models import (
+    BasicTicker,
     BasicTickFormatter,
     BoxZoomTool,
     ColumnDataSource,
     CrosshairTool,
     HoverTool,
     Range1d,
-    Span,
     WheelZoomTool,
 )
+from bokeh.models.annotations import Span
 from bokeh.plotting import figure
 
 from hephaes_rpc.engine.logreport.facts import TopicFacts
@@ -37,7 +42,7 @@ PALETTE = (
 )
 SEVERITY_COLORS = {"error": "#e5484d", "warning": "#e8950c", "info": "#3b82f6"}
 RUN_COLOR = "#4f8ef7"
-ROW_PX, AXIS_PX, PLOT_PX = 26, 44, 190
+ROW_PX, PLOT_PX = 26, 190
 MAX_MARKED = 60
 MAX_MARKS = 400
 
@@ -57,94 +62,127 @@ class TimeSpan:
 def timeline(topics: Sequence[TopicFacts], findings: Sequence[Finding], span: TimeSpan) -> Item:
     """One row of ROW_PX per topic, the first on top: runs of messages, and findings that have a place in time."""
     n = len(topics)
-    plot = _figure(span, ROW_PX * n + AXIS_PX)
-    plot.y_range = Range1d(n - 0.5, -0.5)
+    plot = _figure()
+    plot.frame_height = ROW_PX * n
+    plot.x_range.update(**_whole(span))
+    plot.y_range.update(start=n - 0.5, end=-0.5)
     plot.ygrid.visible = plot.yaxis.visible = False
+    runs = ColumnDataSource(_runs(topics, span))
+    bars = plot.hbar(
+        y="y", left="left", right="right", height=0.5, source=runs, color=RUN_COLOR, fill_alpha=0.85, line_width=1
+    )
+    tips = [("messages", "@n{0,0}"), ("from", "@left{0,0.000} s"), ("to", "@right{0,0.000} s")]
+    plot.add_tools(HoverTool(renderers=[bars], tooltips=[*tips, ("lasts", "@length{0,0.000} s")]))
+    marks = plot.hbar(
+        y="y",
+        left="left",
+        right="right",
+        height=0.76,
+        source=ColumnDataSource(_marks(topics, findings, span)),
+        color="color",
+        fill_alpha=0.3,
+        line_width=1.5,
+    )
+    tips = [("finding", "@kind"), ("from", "@left{0,0.000} s"), ("lasts", "@length{0,0.000} s")]
+    plot.add_tools(HoverTool(renderers=[marks], tooltips=tips))
+    return _item(plot)
+
+
+def _runs(topics: Sequence[TopicFacts], span: TimeSpan) -> dict[str, Any]:
     rows = [(k, topic.timing) for k, topic in enumerate(topics) if topic.timing is not None]
     starts, ends, counts = (
         np.concatenate([np.empty(0, np.int64), *(getattr(timing, name) for _, timing in rows)])
         for name in ("starts", "ends", "counts")
     )
-    row = np.concatenate([np.empty(0, np.int64), *(np.full(len(timing.starts), k) for k, timing in rows)])
+    row = np.repeat([k for k, _ in rows], [len(timing.starts) for _, timing in rows])
     left, right = span.seconds(starts), span.seconds(ends)
-    source = ColumnDataSource({"y": row, "left": left, "right": right, "n": counts, "length": right - left})
-    bars = plot.hbar(
-        y="y",
-        left="left",
-        right="right",
-        height=0.5,
-        source=source,
-        fill_color=RUN_COLOR,
-        fill_alpha=0.85,
-        line_color=RUN_COLOR,
-        line_width=1,
-        hover_fill_alpha=1,
-    )
-    tips = [("messages", "@n{0,0}"), ("from", "@left{0,0.000} s"), ("to", "@right{0,0.000} s")]
-    plot.add_tools(HoverTool(renderers=[bars], tooltips=[*tips, ("lasts", "@length{0,0.000} s")]))
-    number = {topic.info.topic: k for k, topic in reversed(list(enumerate(topics)))}
-    marks = [f for f in findings if f.start_ns is not None and f.topic in number][:MAX_MARKS]
-    if marks:
-        begin = span.seconds(np.array([f.start_ns for f in marks], np.int64))
-        end = span.seconds(np.array([f.start_ns if f.end_ns is None else f.end_ns for f in marks], np.int64))
-        data = {
-            "y": [number[f.topic] for f in marks if f.topic is not None],
-            "left": begin,
-            "right": end,
-            "length": end - begin,
-            "kind": [f.kind.replace("_", " ") for f in marks],
-            "color": [SEVERITY_COLORS[f.severity] for f in marks],
-        }
-        found = plot.hbar(
-            y="y",
-            left="left",
-            right="right",
-            height=0.72,
-            source=ColumnDataSource(data),
-            fill_color="color",
-            fill_alpha=0.28,
-            line_color="color",
-            line_width=1.5,
-        )
-        tips = [("finding", "@kind"), ("from", "@left{0,0.000} s"), ("lasts", "@length{0,0.000} s")]
-        plot.add_tools(HoverTool(renderers=[found], tooltips=tips))
-    return _item(plot)
+    return {"y": row, "left": left, "right": right, "n": counts, "length": right - left}
+
+
+def _marks(topics: Sequence[TopicFacts], findings: Sequence[Finding], span: TimeSpan) -> dict[str, Any]:
+    row = {topic.info.topic: k for k, topic in reversed(list(enumerate(topics)))}
+    marks = [f for f in findings if f.start_ns is not None and f.topic in row][:MAX_MARKS]
+    begin = span.seconds(np.array([f.start_ns for f in marks], np.int64))
+    end = span.seconds(np.array([f.start_ns if f.end_ns is None else f.end_ns for f in marks], np.int64))
+    return {
+        "y": [row[f.topic] for f in marks if f.topic is not None],
+        "left": begin,
+        "right": end,
+        "length": end - begin,
+        "kind": [f.kind.replace("_", " ") for f in marks],
+        "color": [SEVERITY_COLORS[f.severity] for f in marks],
+    }
 
 
 def rate_plot(topic: TopicFacts, span: TimeSpan) -> Item:
     """Messages per second, from zero on."""
     assert topic.timing is not None
-    plot = _figure(span, PLOT_PX)
-    times, values = span.seconds(topic.timing.rate_at), topic.timing.rate_hz
-    plot.y_range = Range1d(0, 1.12 * float(values.max(initial=0)) or 1)
-    source = ColumnDataSource({"t": times, "v": values})
-    plot.varea_step(x="t", y1=0, y2="v", step_mode="center", source=source, fill_color=PALETTE[0], fill_alpha=0.15)
-    line = plot.step(x="t", y="v", mode="center", source=source, line_color=PALETTE[0], line_width=1.5)
-    plot.add_tools(HoverTool(renderers=[line], mode="vline", tooltips=[("rate", "@v{0,0.00} Hz"), _AT]))
-    return _item(plot)
+    rate_hz = topic.timing.rate_hz
+    return _filled(
+        _rate_skeleton(),
+        {
+            "x": _whole(span),
+            "y": {"start": 0.0, "end": 1.12 * float(rate_hz.max())},
+            "data0": {"data": _encoded(span.seconds(topic.timing.rate_edges), np.append(rate_hz, rate_hz[-1]))},
+        },
+    )
 
 
-def lines_plot(lines: Sequence[Points], span: TimeSpan, pause_ns: int, *, from_zero: bool = False) -> Item:
-    """A line per series in the colours of PALETTE, named by their numbers; lines end where messages pause."""
-    plot = _figure(span, PLOT_PX)
-    low = min((points.low for points in lines if points.count), default=0.0)
-    high = max((points.high for points in lines if points.count), default=1.0)
-    pad = 0.06 * (high - low) or max(abs(high) * 0.05, 1e-9)
-    plot.y_range = Range1d(min(0.0, low) if from_zero else low - pad, high + pad)
-    drawn = []
+def lines_plot(
+    lines: Sequence[Points], span: TimeSpan, pause_ns: int, *, scale: float = 1.0, from_zero: bool = False
+) -> Item:
+    """A line per series in the colours of PALETTE, called ``line0`` and so on; lines end where messages pause.
+
+    Args:
+        scale: Values are drawn multiplied by it.
+    """
+    low = scale * min((points.low for points in lines if points.count), default=0.0)
+    high = scale * max((points.high for points in lines if points.count), default=1.0)
+    pad = 0.06 * (high - low) or abs(high) * 0.05 or 1.0
+    fills: dict[str, dict[str, Any]] = {
+        "x": _whole(span),
+        "y": {"start": min(0.0, low) if from_zero else low - pad, "end": high + pad},
+    }
     for k, points in enumerate(lines):
-        color = PALETTE[k % len(PALETTE)]
         times, values = _interrupted(points, pause_ns)
-        source = ColumnDataSource({"t": span.seconds(times), "v": values})
-        line = plot.line(x="t", y="v", source=source, line_color=color, line_width=1.4, name=f"line{k}")
-        drawn.append(line)
-        if 0 < len(points.values) <= MAX_MARKED:
-            plot.scatter(x="t", y="v", source=source, color=color, size=5, name=f"line{k}")
-    plot.add_tools(HoverTool(renderers=drawn, tooltips=[("value", "$swatch:value @v{0.[000000]}"), _AT]))
-    return _item(plot)
+        fills[f"data{k}"] = {"data": _encoded(span.seconds(times), scale * values)}
+    few = max((len(points.values) for points in lines), default=0) <= MAX_MARKED
+    return _filled(_lines_skeleton(len(lines), few), fills)
 
 
 _AT = ("at", "@t{0,0.000} s")
+
+
+@cache
+def _rate_skeleton() -> str:
+    plot = _figure()
+    plot.height = PLOT_PX
+    source = ColumnDataSource({"t": [], "v": []}, name="data0")
+    plot.varea_step(x="t", y1=0, y2="v", step_mode="after", source=source, fill_color=PALETTE[0], fill_alpha=0.15)
+    line = plot.step(x="t", y="v", mode="after", source=source, line_color=PALETTE[0], line_width=1.5)
+    plot.add_tools(HoverTool(renderers=[line], mode="vline", tooltips=[("rate", "@v{0,0.00} Hz"), _AT]))
+    return json.dumps(_item(plot))
+
+
+@cache
+def _lines_skeleton(n: int, few: bool) -> str:
+    plot = _figure()
+    plot.height = PLOT_PX
+    lines = []
+    for k in range(n):
+        color = PALETTE[k % len(PALETTE)]
+        source = ColumnDataSource({"t": [], "v": []}, name=f"data{k}")
+        line = plot.line(x="t", y="v", source=source, line_color=color, line_width=1.4, name=f"line{k}")
+        lines.append(line)
+        if few:
+            plot.scatter(x="t", y="v", source=source, color=color, size=5, name=f"line{k}")
+    plot.add_tools(HoverTool(renderers=lines, tooltips=[("value", "@v{0,0.[000000]}"), _AT]))
+    return json.dumps(_item(plot))
+
+
+def _whole(span: TimeSpan) -> dict[str, float]:
+    pad = 0.01 * span.duration_s or 0.5
+    return {"start": -pad, "end": span.duration_s + pad}
 
 
 def _interrupted(points: Points, pause_ns: int) -> tuple[Int64s, Float64s]:
@@ -154,18 +192,17 @@ def _interrupted(points: Points, pause_ns: int) -> tuple[Int64s, Float64s]:
     return times, np.insert(points.values, breaks + 1, np.nan)
 
 
-def _figure(span: TimeSpan, height: int) -> Any:
-    """An empty plot over the whole log; dragging zooms in time, so does the wheel with ctrl."""
-    pad = 0.01 * span.duration_s or 0.5
+def _figure() -> Any:
+    """An empty plot; dragging zooms in time, so does the wheel with ctrl."""
     plot = figure(
-        height=height,
         sizing_mode="stretch_width",
         toolbar_location=None,
         tools=[],
-        x_range=Range1d(-pad, span.duration_s + pad),
+        x_range=Range1d(name="x"),
+        y_range=Range1d(name="y"),
         min_border=0,
+        min_border_top=6,
         min_border_right=12,
-        output_backend="canvas",
     )
     zoom = BoxZoomTool(dimensions="width")
     plot.add_tools(
@@ -182,8 +219,24 @@ def _figure(span: TimeSpan, height: int) -> Any:
         axis.major_tick_line_alpha = 0.4
         axis.major_label_text_font_size = "11px"
         axis.formatter = BasicTickFormatter(use_scientific=True, power_limit_high=6, power_limit_low=-4)
-    plot.yaxis.ticker.desired_num_ticks = 5
+    plot.yaxis.ticker = BasicTicker(desired_num_ticks=5)
     return plot
+
+
+def _encoded(times: Float64s, values: Float64s) -> Any:
+    """Columns ``t`` and ``v`` as BokehJS takes them."""
+    return Serializer(deferred=False).encode({"t": times, "v": values})
+
+
+def _filled(skeleton: str, fills: Mapping[str, Mapping[str, Any]]) -> Item:
+    """A plot made before, with other attributes for the models of these names."""
+
+    def fill(members: dict[str, Any]) -> dict[str, Any]:
+        members.update(fills.get(members.get("name", ""), {}))
+        return members
+
+    item: Item = json.loads(skeleton, object_hook=fill)
+    return item
 
 
 def _item(plot: Any) -> Item:
@@ -201,5 +254,4 @@ def _item(plot: Any) -> Item:
 
     item["doc"] = renamed(item["doc"])
     item["root_id"] = names[item["root_id"]]
-    item["doc"]["title"] = ""
     return item

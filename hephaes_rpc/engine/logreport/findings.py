@@ -1,4 +1,4 @@
-"""What a report finds wrong with a log by looking at it: damage, pauses, what cannot be decoded, clocks that run back."""
+"""What a report finds wrong with a log by looking at it: damage, pauses, what cannot be decoded or is out of order."""
 
 from collections.abc import Iterator
 
@@ -53,8 +53,8 @@ def _pauses(topic: TopicFacts) -> Iterator[Finding]:
     longest = np.sort(np.argsort(-lengths, kind="stable")[:MAX_PAUSES])
     for k in longest.tolist():
         start_ns, length_s = int(timing.ends[k]), int(lengths[k]) / NS_PER_S
-        message = f"{topic.info.topic} pauses for {length_s:.3g} s; usually a message comes every {timing.usual_s:.3g} s"
-        numbers = {"duration_s": length_s, "usual_s": timing.usual_s}
-        yield Finding(
-            "gap", "warning", topic.info.topic, None, start_ns, int(timing.starts[k + 1]), numbers, message
+        message = (
+            f"{topic.info.topic} pauses for {length_s:.3g} s; usually a message comes every {timing.usual_s:.3g} s"
         )
+        numbers = {"duration_s": length_s, "usual_s": timing.usual_s}
+        yield Finding("gap", "warning", topic.info.topic, None, start_ns, int(timing.starts[k + 1]), numbers, message)

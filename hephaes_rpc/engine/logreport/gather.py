@@ -19,7 +19,7 @@ from hephaes_rpc.engine.logreport.facts import LogFacts, Shot, TopicFacts
 from hephaes_rpc.engine.logreport.fields import FieldPlot, parted, plots_of, selection
 from hephaes_rpc.engine.logreport.findings import findings_of
 from hephaes_rpc.engine.logreport.thinning import Columns, Points, Thinner
-from hephaes_rpc.engine.logreport.timing import Timing, timing_of
+from hephaes_rpc.engine.logreport.timing import timing_of
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
 from hephaes_rpc.engine.logs.base import Payload
 from hephaes_rpc.engine.logs.describe import NS_PER_S, describe

@@ -1,5 +1,6 @@
 "use strict";
 (() => {
+  Bokeh.set_log_level("warn");
   const plots = new Map();
   const root = document.documentElement;
   const label = document.getElementById("window");

@@ -21,7 +21,6 @@ from hephaes_rpc.engine.logreport.drawing import Item, TimeSpan
 from hephaes_rpc.engine.logreport.facts import LogFacts, Shot, TopicFacts
 from hephaes_rpc.engine.logreport.fields import FieldPlot
 from hephaes_rpc.engine.logreport.thinning import Points
-from hephaes_rpc.engine.logreport.timing import SPARK_BINS
 from hephaes_rpc.engine.logs.describe import NS_PER_S
 from hephaes_rpc.engine.task import Context
 from hephaes_rpc.model import Finding
@@ -31,7 +30,7 @@ POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 MAX_FINDINGS = 200
-SPARK_HEIGHT = 20
+SPARK_WIDTH, SPARK_HEIGHT = 80, 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_NS = 253_402_300_799 * NS_PER_S
 _DARK = """
@@ -65,8 +64,7 @@ def page(facts: LogFacts, context: Context) -> bytes:
         item = drawing.timeline(facts.topics, facts.findings, span)
         timeline = {
             "id": plots.add(item),
-            "height": drawing.ROW_PX * len(facts.topics) + drawing.AXIS_PX,
-            "label": f"When messages came, a row for each of {len(facts.topics)} topics; the table below has numbers",
+            "label": f"When messages came, a row for each of {len(facts.topics)} topics; numbers are in the table",
         }
     topics = []
     for k, topic in enumerate(facts.topics):
@@ -75,7 +73,9 @@ def page(facts: LogFacts, context: Context) -> bytes:
         topics.append(_topic(topic, f"t{k}", span, plots))
     scripts = [_script(text) for text in (*_library(), _asset("page.js"))]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
-    html = environment.from_string(_asset("page.html.jinja")).render(
+    html = environment.from_string(
+        _asset("page.html.jinja")
+    ).render(
         policy=POLICY.format(scripts=" ".join(f"'sha256-{_digest(script)}'" for script in scripts)),
         css=Markup(_css()),  # noqa: S704  (ours)
         log={"name": facts.name, "format": _format(facts), "facts": _summary(facts)},
@@ -93,7 +93,7 @@ def page(facts: LogFacts, context: Context) -> bytes:
 def _library() -> list[str]:
     """The plotting library, as scripts."""
     resources = INLINE.clone(components=["bokeh"])
-    return [text for text in resources.js_raw if "Bokeh.set_log_level" not in text]
+    return [text for text in resources.js_raw if not text.startswith("Bokeh.set_log_level")]
 
 
 def _script(text: str) -> Markup:
@@ -112,7 +112,8 @@ def _asset(name: str) -> str:
 def _css() -> str:
     dark = (
         f"@media (prefers-color-scheme: dark) {{ :root:not([data-theme='light']) {{{_DARK}}} }}\n"
-        f":root[data-theme='dark'] {{{_DARK} color-scheme: dark; }}\n:root[data-theme='light'] {{ color-scheme: light; }}"
+        f":root[data-theme='dark'] {{{_DARK} color-scheme: dark; }}\n"
+        ":root[data-theme='light'] { color-scheme: light; }"
     )
     keys = "\n".join(f".c{k} {{ --c: {color}; }}" for k, color in enumerate(drawing.PALETTE))
     return _asset("page.css").replace("/*dark*/", dark).replace("/*keys*/", keys)
@@ -183,8 +184,8 @@ def _footer(facts: LogFacts) -> str:
     more = len(facts.findings) - MAX_FINDINGS
     left_out = f" {more:,} more findings are not listed." if more > 0 else ""
     return (
-        f"Made by hephaes-rpc {__version__}. Times are log times in UTC. Where a line has more points than the plot has "
-        f"room for, every column of it shows its least and its greatest value, so no extreme is lost.{left_out}"
+        f"Made by hephaes-rpc {__version__}. Times are log times in UTC. Where a line has more points than the plot "
+        f"has room for, every column of it shows its least and its greatest value, so no extreme is lost.{left_out}"
     )
 
 
@@ -199,7 +200,7 @@ def _topic(topic: TopicFacts, anchor: str, span: TimeSpan, plots: _Plots) -> dic
         "name": info.topic,
         "type": info.type_name,
         "messages": f"{info.message_count:,}",
-        "rate": f"{number(info.rate_hz)} Hz" if info.rate_hz else "",
+        "rate": rate(info.rate_hz) if info.rate_hz else "",
         "pause": "" if info.max_gap_ns is None else seconds(info.max_gap_ns / NS_PER_S),
         "latency": latency,
         "tally": _tally(topic),
@@ -212,8 +213,9 @@ def _topic(topic: TopicFacts, anchor: str, span: TimeSpan, plots: _Plots) -> dic
 
 
 def _tally(topic: TopicFacts) -> str:
-    rate = f", {number(topic.info.rate_hz)} Hz" if topic.info.rate_hz else ""
-    return f"{topic.info.message_count:,} messages{rate}"
+    often = f", {rate(topic.info.rate_hz)}" if topic.info.rate_hz else ""
+    plural = "" if topic.info.message_count == 1 else "s"
+    return f"{topic.info.message_count:,} message{plural}{often}"
 
 
 def _notes(topic: TopicFacts) -> list[str]:
@@ -241,19 +243,28 @@ def _timing_plots(topic: TopicFacts, span: TimeSpan, plots: _Plots) -> list[dict
     timing = topic.timing
     if timing is None:
         return found
-    if len(timing.rate_at):
-        low, high = float(timing.rate_hz.min()), float(timing.rate_hz.max())
+    if len(timing.rate_hz):
+        low, high = rate(float(timing.rate_hz.min())), rate(float(timing.rate_hz.max()))
         item = drawing.rate_plot(topic, span)
-        found.append(_plot("Rate", "Hz", f"{number(low)} to {number(high)} Hz", plots.add(item)))
+        found.append(_plot("Rate", "Hz", low if low == high else f"{low} to {high}", plots.add(item)))
     if timing.between.count > 1:
-        item = drawing.lines_plot([timing.between], span, timing.pause_ns, from_zero=True)
-        text = f"usually {seconds(timing.usual_s)}, {_extent(timing.between, seconds)}"
-        found.append(_plot("Time between messages", "s", text, plots.add(item)))
+        unit, scale = _unit(timing.usual_s)
+        item = drawing.lines_plot([timing.between], span, timing.pause_ns, scale=scale, from_zero=True)
+        text = f"usually {seconds(timing.usual_s)}; {_extent(timing.between, seconds)}"
+        found.append(_plot("Time between messages", unit, text, plots.add(item)))
     if topic.latency is not None:
-        item = drawing.lines_plot([topic.latency], span, timing.pause_ns)
-        text = f"{_extent(topic.latency, seconds)}, mean {seconds(topic.latency.mean)}"
-        found.append(_plot("Latency", "s, log time minus header stamp", text, plots.add(item)))
+        unit, scale = _unit(topic.latency.mean)
+        item = drawing.lines_plot([topic.latency], span, timing.pause_ns, scale=scale)
+        text = _extent(topic.latency, seconds)
+        if topic.latency.low < topic.latency.high:
+            text += f", {seconds(topic.latency.mean)} on average"
+        found.append(_plot("Latency", f"{unit}, log time minus header stamp", text, plots.add(item)))
     return found
+
+
+def _unit(value_s: float) -> tuple[str, float]:
+    """Unit for values like this one, and how many of it a second has."""
+    return ("s", 1.0) if abs(value_s) >= 1 else ("ms", 1e3) if abs(value_s) >= 1e-3 else ("µs", 1e6)
 
 
 def _plot(title: str, unit: str, text: str, name: str) -> dict[str, Any]:
@@ -309,9 +320,9 @@ def _spark(topic: TopicFacts) -> str:
     if topic.timing is None:
         return ""
     counts = topic.timing.activity
-    most = max(counts)
-    bars = ((k, max(1.0, SPARK_HEIGHT * n / most)) for k, n in enumerate(counts) if n)
-    return "".join(f"M{k} {SPARK_HEIGHT}v-{height:.1f}h1v{height:.1f}z" for k, height in bars)
+    most, width = max(counts), SPARK_WIDTH / len(counts)
+    bars = ((width * k, max(1.0, SPARK_HEIGHT * n / most)) for k, n in enumerate(counts) if n)
+    return "".join(f"M{x:.4g} {SPARK_HEIGHT}v-{height:.1f}h{width:.4g}v{height:.1f}z" for x, height in bars)
 
 
 def _spark_label(topic: TopicFacts, span: TimeSpan) -> str:
@@ -321,7 +332,7 @@ def _spark_label(topic: TopicFacts, span: TimeSpan) -> str:
         (float(ns) - span.start_ns) / NS_PER_S for ns in (topic.timing.starts.min(), topic.timing.ends.max())
     )
     filled = sum(1 for n in topic.timing.activity if n)
-    return f"messages from {first:,.1f} to {last:,.1f} s, in {filled} of {SPARK_BINS} parts of the log"
+    return f"messages from {first:,.1f} to {last:,.1f} s, in {filled} of {len(topic.timing.activity)} parts of the log"
 
 
 # -- numbers as people read them ---------------------------------------------------------------------------------------
@@ -330,6 +341,11 @@ def _spark_label(topic: TopicFacts, span: TimeSpan) -> str:
 def number(value: float) -> str:
     """Up to six significant digits."""
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 and value == int(value) else f"{value:.6g}"
+
+
+def rate(value_hz: float) -> str:
+    """``49.47 Hz``."""
+    return f"{value_hz:,.4g} Hz" if value_hz < 10_000 else f"{value_hz:,.0f} Hz"
 
 
 def seconds(value: float) -> str:

@@ -10,9 +10,9 @@ from hephaes_rpc.engine.logs.types import Int64s
 PAUSE_FACTOR = 5
 STEADY_FACTOR = 2
 MAX_RUNS = 300
-RATE_BINS = 240
-MESSAGES_PER_BIN = 4
-SPARK_BINS = 80
+MAX_WINDOWS = 240
+MESSAGES_PER_WINDOW = 8
+MAX_BARS, MESSAGES_PER_BAR = 80, 4
 
 
 @frozen(eq=False)
@@ -25,9 +25,9 @@ class Timing:
         pause_ns: From how long on nothing is a pause.
         usual_s: Median time between messages; 0 below two.
         is_steady: Whether most messages come after about the usual time.
-        rate_at, rate_hz: Middle of each bin (int64, ns) and messages per second in it.
+        rate_edges, rate_hz: int64[n + 1], ns, and messages per second between them; empty for few messages.
         between: Time from each message to the next, s, at the later one.
-        activity: Messages per part of the log.
+        activity: Messages per part of the log, the parts equally long.
     """
 
     starts: Int64s
@@ -36,7 +36,7 @@ class Timing:
     pause_ns: int
     usual_s: float
     is_steady: bool
-    rate_at: Int64s
+    rate_edges: Int64s
     rate_hz: Float64s
     between: Points
     activity: list[int]
@@ -54,8 +54,8 @@ def timing_of(times: Int64s, start_ns: int, end_ns: int, columns: int, keep_all:
     first, last = np.concatenate([[0], breaks + 1]), np.append(breaks, len(times) - 1)
     between = Thinner(Columns.over(start_ns, end_ns, columns), keep_all)
     between.add(times[1:], steps / NS_PER_S)
-    rate_at, rate_hz = _rate(times)
-    spark = Columns.over(start_ns, end_ns, SPARK_BINS)
+    rate_edges, rate_hz = _rate(times)
+    bars = Columns.over(start_ns, end_ns, int(np.clip(len(times) // MESSAGES_PER_BAR, 1, MAX_BARS)))
     return Timing(
         starts=times[first],
         ends=times[last],
@@ -63,19 +63,19 @@ def timing_of(times: Int64s, start_ns: int, end_ns: int, columns: int, keep_all:
         pause_ns=pause_ns,
         usual_s=usual / NS_PER_S,
         is_steady=bool(usual) and float(np.quantile(steps, 0.9)) <= STEADY_FACTOR * usual,
-        rate_at=rate_at,
+        rate_edges=rate_edges,
         rate_hz=rate_hz,
         between=between.points(),
-        activity=np.bincount(spark.of(times), minlength=SPARK_BINS).tolist(),
+        activity=np.bincount(bars.of(times), minlength=bars.n).tolist(),
     )
 
 
 def _rate(times: Int64s) -> tuple[Int64s, Float64s]:
-    """Messages per second in bins that hold some messages each, on average."""
-    span = int(times[-1] - times[0])
-    n = min(RATE_BINS, len(times) // MESSAGES_PER_BIN)
-    if n < 2 or not span:
+    """Edges of windows of equally many messages, and messages per second from edge to edge."""
+    every = max(MESSAGES_PER_WINDOW, -(-(len(times) - 1) // MAX_WINDOWS))
+    edges = times[::every]
+    edges = edges[np.append(True, np.diff(edges) > 0)]
+    if len(edges) < 3:
         return np.empty(0, np.int64), np.empty(0, np.float64)
-    edges = times[0] + np.arange(n + 1, dtype=np.int64) * span // n
-    counts = np.diff(np.searchsorted(times, edges))
-    return (edges[:-1] + edges[1:]) // 2, counts * NS_PER_S / np.diff(edges)
+    passed = np.diff(np.searchsorted(times, edges))
+    return edges, passed * NS_PER_S / np.diff(edges)
