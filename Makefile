@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 ROUNDS ?= 3
 export BENCH_WORK ?= bench-work
 
-.PHONY: demo test lint sanitize native bench compare clean
+.PHONY: demo test lint sanitize crash soak native bench compare clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m hephaes_rpc demo
@@ -36,6 +36,14 @@ docs: $(VENV)/.installed-test
 
 sanitize: $(VENV)/.installed-dev
 	$(BIN)/python tests/sanitize.py
+
+# SIGKILL at random moments of a conversion; KILLS=100 SEED=7.
+crash: $(VENV)/.installed-test
+	$(BIN)/python tests/crash_harness.py $(or $(KILLS),100) $(SEED)
+
+# Random requests from the OpenRPC document; MINUTES=10 SEED=5.
+soak: $(VENV)/.installed-test
+	$(BIN)/python tests/soak.py $(or $(MINUTES),10) $(SEED)
 
 native: $(VENV)/.installed-dev
 	$(BIN)/python build.py

@@ -437,6 +437,7 @@ def _resolved(root_path: str) -> Path:
     try:
         root = Path(root_path).expanduser().resolve()
         str(root).encode()
+        root.exists()  # a path too long for any file is told by asking for it
     except (OSError, RuntimeError, ValueError) as error:
         raise HephaesError("invalid_path", f"{root_path!a} is not a usable path: {error}") from None
     return root
