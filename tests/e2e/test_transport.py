@@ -443,6 +443,30 @@ def test_frames_in_pieces_and_many_in_one_write(probe: Sidecar) -> None:
         assert probe.result(f"many {n}") == n
 
 
+def test_ten_thousand_requests_in_one_go_and_the_memory_comes_back(spawn: SpawnSidecar) -> None:
+    sidecar = spawn(command=PROBE)
+    sidecar.initialize()
+    ping(sidecar)
+    bodies = [frame(request("health", id=f"h {n}")) for n in range(10_000)]
+    sidecar.send_raw(b"".join(bodies))
+    for n in range(10_000):
+        assert sidecar.result(f"h {n}", timeout=60)["status"] == "ok"
+    found = [m["id"] for m in sidecar.messages if str(m.get("id")).startswith("h ")]
+    assert len(found) == len(set(found)) == 10_000
+    before = _resident_kib(sidecar.process.pid)
+    large = frame(request("probe/echo", {"value": "z" * 30_000_000}, id="large"))
+    sidecar.send_raw(large)
+    assert len(sidecar.result("large")) == 30_000_000
+    sidecar.send_raw(b"".join(frame(request("health", id=f"again {n}")) for n in range(1000)))
+    assert sidecar.result("again 999")["status"] == "ok"
+    assert _resident_kib(sidecar.process.pid) < before + 40 * 1024
+
+
+def _resident_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
 def test_what_goes_out_has_one_short_header_and_a_counted_newline(spawn: SpawnSidecar, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "hephaes_rpc", "serve"],
