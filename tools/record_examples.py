@@ -239,6 +239,7 @@ def _configs(recorder: Recorder) -> None:
 
 
 def _authoring(recorder: Recorder, log: str) -> None:
+    recorder.call("a page", "assets/report", asset_id=log)
     recorder.call("a topic", "conversions/inspect", asset_id=log, topics=["/topic"], sample_n=1)
     wanted = {"output_format": "parquet", "preview_rows": 1}
     one_topic = {"asset_id": log, "topics": ["/topic"], "sample_n": 1}

@@ -1,4 +1,4 @@
-"""What a worker process answers somebody who waits: what is in a log, drafts of specs, previews, rows of datasets.
+"""What a worker process answers somebody who waits: what is in a log, drafts, previews, pages, rows of datasets.
 
 One event leaves it beside progress: ``answer`` with the result as JSON values, or with the error that the engine told.
 Such an error is an answer like any other, so that the worker stays warm.
@@ -6,6 +6,7 @@ Such an error is an answer like any other, so that the worker stays warm.
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hephaes_rpc.errors import HephaesError
@@ -76,6 +77,17 @@ def _dataset(context: "Context") -> dict[str, Any]:
     return found
 
 
+def _report(context: "Context") -> dict[str, Any]:
+    from hephaes_rpc.engine.logreport.report import write_report
+    from hephaes_rpc.serde import unstructure
+
+    task = context.task
+    made: dict[str, Any] = unstructure(
+        write_report(task["path"], Path(task["target"]), context, overwrite=task["overwrite"])
+    )
+    return made
+
+
 def scripts_of(task: dict[str, Any]) -> "Scripts | None":
     """The scripts that a task lets run."""
     given = task.get("scripts")
@@ -91,5 +103,6 @@ ACTIONS: dict[str, Callable[["Context"], dict[str, Any]]] = {
     "inspect": _inspect,
     "draft": _draft,
     "preview": _preview,
+    "report": _report,
     **dict.fromkeys(_ON_DATASETS, _dataset),
 }

@@ -12,6 +12,7 @@ MODULES = (
     "conversions",
     "authoring",
     "drafts",
+    "reports",
     "jobs",
     "scripts",
     "outputs",

@@ -248,12 +248,12 @@ def _timing_plots(topic: TopicFacts, span: TimeSpan, plots: _Plots) -> list[dict
         item = drawing.rate_plot(topic, span)
         found.append(_plot("Rate", "Hz", low if low == high else f"{low} to {high}", plots.add(item)))
     if timing.between.count > 1:
-        unit, scale = _unit(timing.usual_s)
+        unit, scale = _unit(timing.between.high)
         item = drawing.lines_plot([timing.between], span, timing.pause_ns, scale=scale, from_zero=True)
         text = f"usually {seconds(timing.usual_s)}; {_extent(timing.between, seconds)}"
         found.append(_plot("Time between messages", unit, text, plots.add(item)))
     if topic.latency is not None:
-        unit, scale = _unit(topic.latency.mean)
+        unit, scale = _unit(max(abs(topic.latency.low), abs(topic.latency.high)))
         item = drawing.lines_plot([topic.latency], span, timing.pause_ns, scale=scale)
         text = _extent(topic.latency, seconds)
         if topic.latency.low < topic.latency.high:

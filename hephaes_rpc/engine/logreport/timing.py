@@ -12,7 +12,7 @@ STEADY_FACTOR = 2
 MAX_RUNS = 300
 MAX_WINDOWS = 240
 MESSAGES_PER_WINDOW = 8
-MAX_BARS, MESSAGES_PER_BAR = 80, 4
+MIN_BARS, MAX_BARS, MESSAGES_PER_BAR = 32, 80, 4
 
 
 @frozen(eq=False)
@@ -47,7 +47,8 @@ def timing_of(times: Int64s, start_ns: int, end_ns: int, columns: int, keep_all:
     times = np.sort(times)
     steps = np.diff(times)
     usual = float(np.median(steps)) if len(steps) else 0.0
-    pause_ns = max(int(PAUSE_FACTOR * usual), (end_ns - start_ns) // 2000, 1)
+    often = float(np.quantile(steps, 0.95)) if len(steps) else 0.0
+    pause_ns = max(int(PAUSE_FACTOR * usual), int(STEADY_FACTOR * often), (end_ns - start_ns) // 2000, 1)
     breaks = np.flatnonzero(steps > pause_ns)
     if len(breaks) > MAX_RUNS:
         breaks = np.sort(breaks[np.argsort(-steps[breaks], kind="stable")[:MAX_RUNS]])
@@ -55,7 +56,7 @@ def timing_of(times: Int64s, start_ns: int, end_ns: int, columns: int, keep_all:
     between = Thinner(Columns.over(start_ns, end_ns, columns), keep_all)
     between.add(times[1:], steps / NS_PER_S)
     rate_edges, rate_hz = _rate(times)
-    bars = Columns.over(start_ns, end_ns, int(np.clip(len(times) // MESSAGES_PER_BAR, 1, MAX_BARS)))
+    bars = Columns.over(start_ns, end_ns, int(np.clip(len(times) // MESSAGES_PER_BAR, MIN_BARS, MAX_BARS)))
     return Timing(
         starts=times[first],
         ends=times[last],
