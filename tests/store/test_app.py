@@ -296,7 +296,6 @@ def test_entries_that_are_not_ready_can_be_deleted(app: AppStore, tmp_path: Path
     gone = app.create_workspace(str(tmp_path / "gone"))
     garbage = app.create_workspace(str(tmp_path / "garbage"))
     shutil.rmtree(tmp_path / "gone")
-    app.workspace(garbage.id).close()
     database(tmp_path / "garbage").unlink()
     database(tmp_path / "garbage").write_bytes(b"nonsense" * 100)
     for workspace in (gone, garbage):

@@ -140,7 +140,8 @@ def _not_blank(_instance: object, attribute: Any, value: str) -> None:
 def _positive(_instance: object, _attribute: object, value: float) -> None:
     if not (math.isfinite(value) and value > 0):
         raise ValueError("must be a number greater than 0")
-    if not 1 <= round(1e9 / value) < 2**63:
+    step_ns = 1e9 / value
+    if not (step_ns < 2**63 and round(step_ns) >= 1):
         raise ValueError("must give a step between 1 ns and 2^63 ns")
 
 
