@@ -45,6 +45,8 @@ RUN_COLOR = "#4f8ef7"
 ROW_PX, PLOT_PX = 26, 190
 MAX_MARKED = 60
 MAX_MARKS = 400
+NEVER = 1 << 62
+"""A pause that nothing is."""
 
 
 @frozen(eq=False)
@@ -68,24 +70,28 @@ def timeline(topics: Sequence[TopicFacts], findings: Sequence[Finding], span: Ti
     plot.y_range.update(start=n - 0.5, end=-0.5)
     plot.ygrid.visible = plot.yaxis.visible = False
     runs = ColumnDataSource(_runs(topics, span))
-    bars = plot.hbar(
-        y="y", left="left", right="right", height=0.5, source=runs, color=RUN_COLOR, fill_alpha=0.85, line_width=1
+    bars = plot.segment(
+        x0="left", x1="right", y0="y", y1="y", source=runs, color=RUN_COLOR, alpha=0.85, line_width=ROW_PX // 2
     )
+    _ticks(plot, runs, "left", 0.25, color=RUN_COLOR)
     tips = [("messages", "@n{0,0}"), ("from", "@left{0,0.000} s"), ("to", "@right{0,0.000} s")]
     plot.add_tools(HoverTool(renderers=[bars], tooltips=[*tips, ("lasts", "@length{0,0.000} s")]))
-    marks = plot.hbar(
-        y="y",
-        left="left",
-        right="right",
-        height=0.76,
-        source=ColumnDataSource(_marks(topics, findings, span)),
-        color="color",
-        fill_alpha=0.3,
-        line_width=1.5,
+    found = ColumnDataSource(_marks(topics, findings, span))
+    marks = plot.segment(
+        x0="left", x1="right", y0="y", y1="y", source=found, color="color", alpha=0.35, line_width=ROW_PX - 6
     )
+    for end in ("left", "right"):
+        _ticks(plot, found, end, 0.38, color="color", line_width=2)
     tips = [("finding", "@kind"), ("from", "@left{0,0.000} s"), ("lasts", "@length{0,0.000} s")]
     plot.add_tools(HoverTool(renderers=[marks], tooltips=tips))
     return _item(plot)
+
+
+def _ticks(plot: Any, source: ColumnDataSource, at: str, half: float, **look: Any) -> None:
+    """A short upright line at each place; unlike bars, segments beyond the plot's ends leave no edge there."""
+    top, bottom = (np.asarray(source.data["y"], np.float64) + offset for offset in (-half, half))
+    source.data = {**source.data, "top": top, "bottom": bottom}
+    plot.segment(x0=at, x1=at, y0="top", y1="bottom", source=source, **look)
 
 
 def _runs(topics: Sequence[TopicFacts], span: TimeSpan) -> dict[str, Any]:
@@ -129,9 +135,11 @@ def rate_plot(topic: TopicFacts, span: TimeSpan) -> Item:
 
 
 def lines_plot(
-    lines: Sequence[Points], span: TimeSpan, pause_ns: int, *, scale: float = 1.0, from_zero: bool = False
+    lines: Sequence[Points], span: TimeSpan, pause_ns: int = NEVER, *, scale: float = 1.0, from_zero: bool = False
 ) -> Item:
     """A line per series in the colours of PALETTE, called ``line0`` and so on; lines end where messages pause.
+
+    What a line cannot show, a message between two pauses, is a dot; so is every message where there are few.
 
     Args:
         scale: Values are drawn multiplied by it.
@@ -144,10 +152,14 @@ def lines_plot(
         "y": {"start": min(0.0, low) if from_zero else low - pad, "end": high + pad},
     }
     for k, points in enumerate(lines):
-        times, values = _interrupted(points, pause_ns)
-        fills[f"data{k}"] = {"data": _encoded(span.seconds(times), scale * values)}
-    few = max((len(points.values) for points in lines), default=0) <= MAX_MARKED
-    return _filled(_lines_skeleton(len(lines), few), fills)
+        times, values = span.seconds(points.times), scale * points.values
+        breaks = np.flatnonzero(np.diff(points.times) > pause_ns + points.spacing_ns) + 1
+        line = np.insert(times, breaks, times[breaks - 1]), np.insert(values, breaks, np.nan)
+        lone = np.diff(np.concatenate([[0], breaks, [len(times)]])) == 1
+        dots = np.concatenate([[0], breaks])[lone] if len(times) > MAX_MARKED else np.arange(len(times))
+        fills[f"data{k}"] = {"data": _encoded(*line)}
+        fills[f"dots{k}"] = {"data": _encoded(times[dots], values[dots])}
+    return _filled(_lines_skeleton(len(lines)), fills)
 
 
 _AT = ("at", "@t{0,0.000} s")
@@ -165,7 +177,7 @@ def _rate_skeleton() -> str:
 
 
 @cache
-def _lines_skeleton(n: int, few: bool) -> str:
+def _lines_skeleton(n: int) -> str:
     plot = _figure()
     plot.height = PLOT_PX
     lines = []
@@ -174,8 +186,8 @@ def _lines_skeleton(n: int, few: bool) -> str:
         source = ColumnDataSource({"t": [], "v": []}, name=f"data{k}")
         line = plot.line(x="t", y="v", source=source, line_color=color, line_width=1.4, name=f"line{k}")
         lines.append(line)
-        if few:
-            plot.scatter(x="t", y="v", source=source, color=color, size=5, name=f"line{k}")
+        dots = ColumnDataSource({"t": [], "v": []}, name=f"dots{k}")
+        plot.scatter(x="t", y="v", source=dots, color=color, size=5, name=f"line{k}")
     plot.add_tools(HoverTool(renderers=lines, tooltips=[("value", "@v{0,0.[000000]}"), _AT]))
     return json.dumps(_item(plot))
 
@@ -183,13 +195,6 @@ def _lines_skeleton(n: int, few: bool) -> str:
 def _whole(span: TimeSpan) -> dict[str, float]:
     pad = 0.01 * span.duration_s or 0.5
     return {"start": -pad, "end": span.duration_s + pad}
-
-
-def _interrupted(points: Points, pause_ns: int) -> tuple[Int64s, Float64s]:
-    """Times and values with a NaN in each pause."""
-    breaks = np.flatnonzero(np.diff(points.times) > pause_ns)
-    times = np.insert(points.times, breaks + 1, points.times[breaks])
-    return times, np.insert(points.values, breaks + 1, np.nan)
 
 
 def _figure() -> Any:

@@ -30,6 +30,7 @@ POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 MAX_FINDINGS = 200
+_UNITS = ("s", "ms", "µs")
 SPARK_WIDTH, SPARK_HEIGHT = 80, 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_NS = 253_402_300_799 * NS_PER_S
@@ -226,7 +227,8 @@ def _notes(topic: TopicFacts) -> list[str]:
         notes.append(f"Fields are not drawn: {topic.note}.")
     if topic.plots:
         if topic.read == topic.info.message_count:
-            text = f"Fields are drawn from all {topic.read:,} messages."
+            which = f"all {topic.read:,} messages" if topic.read > 1 else "the one message"
+            text = f"Fields are drawn from {which}."
         else:
             text = (
                 f"Fields are drawn from a sample: {topic.read:,} of {topic.info.message_count:,} messages, taken "
@@ -249,7 +251,7 @@ def _timing_plots(topic: TopicFacts, span: TimeSpan, plots: _Plots) -> list[dict
         found.append(_plot("Rate", "Hz", low if low == high else f"{low} to {high}", plots.add(item)))
     if timing.between.count > 1:
         unit, scale = _unit(timing.between.high)
-        item = drawing.lines_plot([timing.between], span, timing.pause_ns, scale=scale, from_zero=True)
+        item = drawing.lines_plot([timing.between], span, scale=scale, from_zero=True)
         text = f"usually {seconds(timing.usual_s)}; {_extent(timing.between, seconds)}"
         found.append(_plot("Time between messages", unit, text, plots.add(item)))
     if topic.latency is not None:
@@ -274,7 +276,7 @@ def _plot(title: str, unit: str, text: str, name: str) -> dict[str, Any]:
 def _field_plot(plot: FieldPlot, topic: TopicFacts, span: TimeSpan, plots: _Plots) -> dict[str, Any]:
     assert topic.timing is not None
     whole = topic.read == topic.info.message_count
-    pause_ns = topic.timing.pause_ns if whole else 1 << 62
+    pause_ns = topic.timing.pause_ns if whole else drawing.NEVER
     item = drawing.lines_plot(plot.points, span, pause_ns)
     keys = [
         {"name": line.name, "range": _extent(points, number)}
@@ -340,6 +342,7 @@ def _spark_label(topic: TopicFacts, span: TimeSpan) -> str:
 
 def number(value: float) -> str:
     """Up to six significant digits."""
+    value += 0.0  # no minus before zero
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 and value == int(value) else f"{value:.6g}"
 
 
@@ -350,10 +353,10 @@ def rate(value_hz: float) -> str:
 
 def seconds(value: float) -> str:
     """``4.2 s``, ``16 ms``, ``30 µs``."""
-    size_ = abs(value)
-    if size_ >= 1 or not size_:
-        return f"{value:,.4g} s" if size_ < 10_000 else f"{value:,.0f} s"
-    return f"{value * 1e3:.3g} ms" if size_ >= 1e-3 else f"{value * 1e6:.3g} µs"
+    size_ = abs(float(f"{value:.4g}"))
+    power = 0 if size_ >= 1 or not size_ else 1 if size_ >= 1e-3 else 2
+    shown = value * 1000**power
+    return f"{shown:,.0f} {_UNITS[power]}" if abs(shown) >= 1000 else f"{shown:.4g} {_UNITS[power]}"
 
 
 def duration(value: float) -> str:

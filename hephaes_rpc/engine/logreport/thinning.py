@@ -43,6 +43,7 @@ class Points:
         values: float64[n], finite.
         count: Finite values that came; more than n where the series was thinned.
         nonfinite: NaN and infinite values that came.
+        spacing_ns: How far apart two points may lie because of what was left out between them; 0 where nothing was.
         low, high, mean: Of all finite values that came; NaN without any.
     """
 
@@ -50,14 +51,10 @@ class Points:
     values: Float64s
     count: int
     nonfinite: int
+    spacing_ns: int
     low: float
     high: float
     mean: float
-
-    @property
-    def is_thinned(self) -> bool:
-        """Whether some of the values were left out."""
-        return self.count > len(self.values)
 
 
 class Thinner:
@@ -107,7 +104,8 @@ class Thinner:
             values = np.concatenate([np.empty(0, np.float64), *(part[1] for part in self._kept)])
         order = np.argsort(times, kind="stable")
         low, high, mean = (self._low, self._high, self._sum / self._count) if self._count else (np.nan,) * 3
-        return Points(times[order], values[order], self._count, self._nonfinite, low, high, mean)
+        spacing_ns = 0 if self._extremes is None else 2 * self._columns.width_ns
+        return Points(times[order], values[order], self._count, self._nonfinite, spacing_ns, low, high, mean)
 
 
 class _Extremes:

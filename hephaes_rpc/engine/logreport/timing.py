@@ -74,7 +74,10 @@ def timing_of(times: Int64s, start_ns: int, end_ns: int, columns: int, keep_all:
 def _rate(times: Int64s) -> tuple[Int64s, Float64s]:
     """Edges of windows of equally many messages, and messages per second from edge to edge."""
     every = max(MESSAGES_PER_WINDOW, -(-(len(times) - 1) // MAX_WINDOWS))
-    edges = times[::every]
+    places = np.arange(0, len(times) - 1, every)
+    if len(places) > 1 and len(times) - 1 - places[-1] < every / 2:
+        places = places[:-1]
+    edges = times[np.append(places, len(times) - 1)]
     edges = edges[np.append(True, np.diff(edges) > 0)]
     if len(edges) < 3:
         return np.empty(0, np.int64), np.empty(0, np.float64)
