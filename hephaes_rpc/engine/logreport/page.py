@@ -141,7 +141,7 @@ def _summary(facts: LogFacts) -> list[dict[str, str]]:
     found.append(_fact("Size", size(summary.size_bytes), more))
     if summary.start_ns is not None:
         day, _, clock = moment(summary.start_ns).partition(" ")
-        found.append(_fact("Starts", clock or day, f"{day}, UTC" if clock else ""))
+        found.append(_fact("Starts", clock.partition(".")[0] or day, f"{day}, UTC" if clock else ""))
     used = [f"{name or 'none'}" for name in summary.compression]
     if used:
         stored = sum(use.stored_bytes for use in summary.compression.values())
