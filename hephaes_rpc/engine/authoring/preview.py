@@ -197,7 +197,7 @@ class _Previewing:
             return min(request.start_row, n_rows)
         start = request.start_ns
         if request.offset_s is not None and n_rows:
-            start = int(times.times(0, 1)[0]) + round(request.offset_s * NS_PER_S)
+            start = int(times.times(0, 1)[0]) + round(min(request.offset_s * NS_PER_S, 2.0**62))  # later than any row
         if start is None:
             return 0
         low, high = 0, n_rows
