@@ -54,3 +54,14 @@ def test_what_is_refused(sidecar: Sidecar, asset: str, data: Path, tmp_path: Pat
     registered = sidecar.request("assets/register", {"file_path": str(gone)})
     gone.unlink()
     assert refused(sidecar, asset_id=registered["id"]) == "asset_unavailable"
+
+
+def test_a_stopped_request_writes_nothing(sidecar: Sidecar, asset: str, tmp_path: Path) -> None:
+    target = tmp_path / "pages" / "turtle.html"
+    request = sidecar.start("assets/report", {"asset_id": asset, "output_path": str(target)})
+    sidecar.notify("$/cancelRequest", {"id": request})
+    with pytest.raises(RpcError) as caught:
+        sidecar.result(request)
+    assert caught.value.code == -32800
+    assert not target.exists()
+    assert sidecar.request("assets/report", {"asset_id": asset, "output_path": str(target)})["file_path"] == str(target)
