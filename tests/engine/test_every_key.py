@@ -624,7 +624,11 @@ for missing in ("zeros", "drop", "error"):
 case(PER_JOINT, f"{X}/missing", "zeros", "forward_fill", "drop", "error", refused=["null"])
 case(PER_JOINT, f"{X}/presence_flag", False)
 case(base({**PER_JOINT.document["spec"], "output": {"format": "tfrecord"}}), f"{X}/presence_flag", False)
+case(PER_JOINT, f"{X}/shift", 1, 2, 3, refused=[-1, 1.5, 10**6])
+for strategy in ("time", "random"):
+    case(base({**PER_JOINT.document["spec"], "split": {"strategy": strategy, **THIRDS}}), f"{X}/shift", refused=[1])
 FIXED = base(rows("/joints", x={"source": {"kind": "constant", "value": 1}, "dtype": "int64"}))
+case(FIXED, f"{X}/shift", refused=[1])
 case(FIXED, f"{X}/source/value", 2, 3)
 case(FIXED, f"{X}/required", refused=[True])
 case(FIXED, f"{X}/missing", refused=["zeros", "forward_fill", "drop", "error"])

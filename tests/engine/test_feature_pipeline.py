@@ -143,6 +143,33 @@ def test_a_feature_of_no_topic_needs_no_payload(log: Path, tmp_path: Path) -> No
     assert manifest(tmp_path / "out" / "run.parquet")["conversion"]["topics"]["/chatter"]["decoded"] == 0
 
 
+@pytest.mark.parametrize("missing", ["default", "forward_fill", "drop"])
+@pytest.mark.parametrize("sizes", [{}, {"FLUSH_BYTES": 2000, "BATCH_BYTES": 900}])
+def test_a_shifted_feature_is_that_of_a_later_row(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, sizes: dict[str, int]
+) -> None:
+    """Whatever batches rows come in; beside features of the row itself, in shards, with what is told of it."""
+    for name, size in sizes.items():
+        monkeypatch.setattr(f"hephaes_rpc.engine.timeline.assembly.{name}", size)
+        monkeypatch.setattr("hephaes_rpc.engine.datasets.featured.FIRST_PIECE_ROWS", 3)
+        monkeypatch.setattr("hephaes_rpc.engine.datasets.featured.PIECE_BYTES", 300)
+    spec = {
+        "row_strategy": {"kind": "per-message", "topic": "/chatter"},
+        "features": {"word": WORD, "next": WORD | {"shift": 1, "missing": missing}, "third": WORD | {"shift": 3}},
+        "output": {"format": "parquet", "shards": 2},
+    }
+    parts = [pq.read_table(path) for path in datasets(run(log, tmp_path / "out", spec))]
+    words = [word_of(m) for m in of_topic("/chatter")]
+    following = {"default": [*words[1:], None], "forward_fill": [*words[1:], words[-1]], "drop": words[1:]}[missing]
+    expected = list(zip(words, following, [*words[3:], None, None, None], strict=False))
+    found = pa.concat_tables(parts)
+    assert [tuple(row[name] for name in ("word", "next", "third")) for row in found.to_pylist()] == expected
+    assert abs(parts[0].num_rows - parts[1].num_rows) <= 1
+    told = manifest(datasets(run(log, tmp_path / "again", spec))[0])["conversion"]["features"]
+    assert told["third"]["causes"] == {"no row is so late": 3}
+    assert (told["word"]["shift"], told["next"]["shift"], told["third"]["absent"]) == (0, 1, 3)
+
+
 # -- files -------------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hephaes_rpc.engine.features.columns import zero
 from hephaes_rpc.engine.features.compiled import FeatureBatch, FeatureSet
+from hephaes_rpc.engine.features.lookahead import Lookahead
 from hephaes_rpc.engine.features.readers import Rows, SourceRows
 from hephaes_rpc.engine.features.sources import Context
 from hephaes_rpc.engine.messages.decode import StreamDecoder
@@ -259,6 +260,45 @@ def test_columns_equal_the_twin(
     assert counts.dropped == sum(expected[2])
     assert counts.bad == sum(expected[3])
     assert counts.present + counts.absent + counts.dropped + counts.filled["zeros"] == len(rows)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(["default", "zeros", "forward_fill", "drop"]),
+    st.booleans(),
+    st.integers(1, 4),
+    st.sampled_from([{}, {"missing": "zeros", "required": False}]),
+    st.lists(st.tuples(SEEDS, st.none() | SEEDS), max_size=9),
+    st.lists(st.integers(0, 4), max_size=6),
+)
+def test_shifted_columns_equal_the_twin_however_rows_come(
+    missing: str, presence_flag: bool, shift: int, join: Any, found: Any, sizes: list[int]
+) -> None:
+    """A shifted feature beside one that is not, over batches of any sizes."""
+    entry = {"source": path("ns[0]"), "dtype": "int64", "shape": [], "missing": missing, "presence_flag": presence_flag}
+    spec = spec_of({"f": {**entry, "shift": shift}, "plain": {**entry, "missing": "default"}}, **join)
+    features = compiled(spec)
+    rows = [{"/m": message_of(m), "/j": None if j is None else message_of(j)} for m, j in found]
+    zeros = frozenset({"/j"} if join else ())
+    expected = {name: twin.evaluate(f, rows, zero_topics=zeros) for name, f in spec.features.items()}
+    run, lookahead = features.evaluation(), Lookahead(features.reach, len(rows), len(rows))
+    batches, at = [], 0
+    for size in [*sizes, len(rows)]:
+        some = rows[at : at + size]
+        messages = {topic: [row[topic] for row in some] for topic in ("/m", "/j")}
+        first, waiting, n = lookahead.take(at, rows_of(features, messages, first_ns=at))
+        assert first == sum(map(len, (batch.keep for batch in batches)))
+        assert waiting.timestamp_ns.tolist() == list(range(first, at + len(some)))
+        batches.append(run.evaluate(waiting, n))
+        at += len(some)
+    for name, (values, present, dropped, _) in expected.items():
+        nothing = None if presence_flag else 0
+        seen = [value for batch in batches for value in batch.columns[name].to_pylist()]
+        kept = [k for k, gone in enumerate(dropped) if not gone]
+        assert [seen[k] for k in kept] == [nothing if values[k] is None else values[k] for k in kept]
+        assert np.concatenate([batch.present[name] for batch in batches]).tolist() == present
+        assert run.counts[name].rows == len(rows)
+    assert np.concatenate([batch.keep for batch in batches]).tolist() == [not gone for gone in expected["f"][2]]
 
 
 # -- dtype x missing x required ----------------------------------------------------------------------------------------

@@ -63,6 +63,23 @@ def test_rows_are_those_of_the_conversion_wherever_it_starts(log: Path, tmp_path
         assert found.table.to_pylist() == all_rows[at : at + 7]
 
 
+@pytest.mark.parametrize("missing", ["default", "zeros", "forward_fill", "drop"])
+def test_what_later_rows_have_is_shown_wherever_it_starts(log: Path, tmp_path: Path, missing: str) -> None:
+    spec = spec_of({"z": IMU, "first": {**FIRST, "shift": 2, "missing": missing}})
+    all_rows = written(log, spec, tmp_path)
+    n_rows = shown(log, spec, sample_n=1).result.estimate.rows
+    for start in (0, 57, n_rows - 9, n_rows - 2, n_rows - 1):
+        found = shown(log, spec, start_row=start, sample_n=7)
+        rows = found.table.to_pylist()
+        if not rows:
+            assert (missing, start >= n_rows - 2) == ("drop", True)
+            continue
+        at = next(k for k, row in enumerate(all_rows) if row["timestamp_ns"] == rows[0]["timestamp_ns"])
+        assert at == start or missing == "drop"
+        assert rows == all_rows[at : at + 7]
+        assert found.result.checked_records == len(rows)
+
+
 @pytest.mark.parametrize(
     "rows",
     [

@@ -344,6 +344,30 @@ RULES: list[tuple[dict[str, Any], str, str]] = [
         for told in [("row_strategy/joins/1/required", f"required false has no effect with missing '{missing}'")]
     ),
     ({TRANSFORM: [{"kind": "image_encode", "quality": 4}]}, "features/image/transforms/0/quality", "with png"),
+    # shift
+    ({"features.buttons.shift": 1}, "features/buttons/shift", "with split 'random' shift takes values of one part"),
+    (
+        {"features.buttons.shift": 1, "split": {"strategy": "none"}, "features.buttons.missing": "error"},
+        "features/buttons/missing",
+        "the last rows have no value",
+    ),
+    (
+        {
+            "features.buttons.shift": 1,
+            "split": {"strategy": "none"},
+            "row_strategy.joins.0": {"topic": "/joy", "sync_policy": "nearest", "no_future": True},
+        },
+        "features/buttons/shift",
+        "which no_future of its join forbids",
+    ),
+    (
+        {
+            "features.buttons": {"source": {"kind": "metadata", "key": "episode_id"}, "dtype": "native", "shift": 2},
+            "split": {"strategy": "none"},
+        },
+        "features/buttons/shift",
+        "the same in every row",
+    ),
     # labels
     ({"labels.source": {"kind": "path", "topic": "/image"}}, "labels/source", "cannot be given together"),
     ({"labels": {}}, "labels", "neither primary nor source"),

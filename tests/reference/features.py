@@ -226,15 +226,21 @@ def evaluate(
     defaults: dict[str, Any] | None = None,
     zero: Any = 0,
 ) -> tuple[list[Any], list[bool], list[bool], list[bool]]:
-    """Values (None: absent), presence, rows dropped, bad rows; AbsentError where the policy is ``error``."""
+    """Values (None: absent), presence, rows dropped, bad rows; AbsentError where the policy is ``error``.
+
+    With ``shift`` a row has what the row so many later would have; the last ones have nothing.
+    """
     values: list[Any] = []
     present: list[bool] = []
     dropped: list[bool] = []
     bad: list[bool] = []
     last: Any = None
-    for messages in rows:
+    nothing: dict[str, Any] = {}
+    for messages in [*rows[feature.shift :], *[nothing] * min(feature.shift, len(rows))]:
         value, here, drop = None, False, False
         try:
+            if messages is nothing:
+                raise AbsentError
             value, filled = read(feature.source, messages, defaults or {})
             for step in feature.transforms:
                 value = transform(step, value)
@@ -244,7 +250,7 @@ def evaluate(
             here = not filled
         except AbsentError:
             topic = getattr(feature.source, "topic", "")
-            if topic in zero_topics and messages[topic] is None:
+            if topic in zero_topics and messages.get(topic, nothing) is None:
                 value = zero
             elif feature.missing == "error":
                 raise

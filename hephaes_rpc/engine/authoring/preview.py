@@ -23,7 +23,7 @@ from hephaes_rpc.engine.datasets.files import FilePlan, all_names
 from hephaes_rpc.engine.datasets.partition import needs_values
 from hephaes_rpc.engine.datasets.writers import open_writer
 from hephaes_rpc.engine.features.compiled import Evaluation, FeatureBatch
-from hephaes_rpc.engine.features.readers import Rows, SourceRows
+from hephaes_rpc.engine.features.readers import Rows
 from hephaes_rpc.engine.logs import LogReader
 from hephaes_rpc.engine.logs.describe import NS_PER_S
 from hephaes_rpc.engine.specs.names import check_distinct
@@ -96,10 +96,6 @@ class _Part:
         """Its rows from number ``first`` to ``stop``."""
         lo, hi = max(0, first - self.first), max(0, min(len(self.rows), stop - self.first))
         which = slice(lo, hi)
-        sources = {
-            name: SourceRows(source.present[which], None if source.values is None else source.values[which])
-            for name, source in self.rows.sources.items()
-        }
         batch = self.batch
         cut = FeatureBatch(
             {name: column[which] for name, column in batch.columns.items()},
@@ -107,7 +103,7 @@ class _Part:
             batch.keep[which],
             batch.bad[which],
         )
-        return _Part(self.first + lo, Rows(self.rows.timestamp_ns[which], sources), cut)
+        return _Part(self.first + lo, self.rows.part(lo, hi), cut)
 
 
 class _Previewing:

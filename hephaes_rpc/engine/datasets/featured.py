@@ -26,6 +26,7 @@ from hephaes_rpc.engine.datasets.outline import SAMPLE_ROWS, Outline, OutlinedFi
 from hephaes_rpc.engine.datasets.publish import Publication
 from hephaes_rpc.engine.datasets.writers import ColumnRole
 from hephaes_rpc.engine.features.compiled import Evaluation, FeatureBatch, FeatureSet
+from hephaes_rpc.engine.features.lookahead import Lookahead
 from hephaes_rpc.engine.features.readers import Rows
 from hephaes_rpc.engine.features.sources import Context as FeatureContext
 from hephaes_rpc.engine.logs import LogReader, Stream
@@ -335,8 +336,10 @@ class FeaturedConversion:
             planned.rows.table.times,
             {k: picks[position[name]] for k, name in enumerate(read) if position[name] in picks},
         )
+        n_rows = table.n_rows
+        begin, end = window or (0, n_rows)
         if window is not None:
-            table = table.part(*window)
+            table = table.part(begin, min(n_rows, end + features.reach))
         schema = pa.schema([(TIMESTAMP, pa.int64()), *((name, sources[name].decoder.arrow_type) for name in read)])
         assembly = Assembly(
             self.log, [sources[name] for name in read], [TableTask(table, schema, tuple(range(len(read))))]
@@ -344,9 +347,10 @@ class FeaturedConversion:
         maker = RowMaker(self.intake, planned, features, sources)
         with ExitStack() as stack:
             computing = stack.enter_context(self.computations) if self.computations is not None and compute else None
-            feed = _Feed(maker, features.evaluation(), computing, sink)
+            lookahead = Lookahead(features.reach, n_rows, end)
+            feed = _Feed(maker, lookahead, features.evaluation(), computing, sink)
             lane = stack.enter_context(Lane("features"))
-            first = 0 if window is None else window[0]
+            first = begin
             taken = [sources[name] for name in read]
             told = told_by(self.context, turn)
             for _, batch in self.intake.batches(taken, assembly, told, at_once=first_rows is not None):
@@ -362,8 +366,16 @@ class FeaturedConversion:
 class _Feed:
     """Evaluates batches in pieces whose features take about PIECE_BYTES, judging by the piece before."""
 
-    def __init__(self, maker: RowMaker, evaluation: Evaluation, computing: "Computations | None", sink: Sink) -> None:
-        self._maker, self._evaluation, self._computing, self._sink = maker, evaluation, computing, sink
+    def __init__(
+        self,
+        maker: RowMaker,
+        lookahead: Lookahead,
+        evaluation: Evaluation,
+        computing: "Computations | None",
+        sink: Sink,
+    ) -> None:
+        self._maker, self._lookahead, self._evaluation = maker, lookahead, evaluation
+        self._computing, self._sink = computing, sink
         self._step = FIRST_PIECE_ROWS
 
     def take(self, first: int, batch: pa.RecordBatch) -> None:
@@ -371,12 +383,16 @@ class _Feed:
         at = 0
         while at < batch.num_rows:
             rows = self._maker.rows(first + at, batch.slice(at, self._step))
-            found = self._evaluation.evaluate(rows)
+            number, rows, n = self._lookahead.take(first + at, rows)
+            at += min(self._step, batch.num_rows - at)
+            if not n:
+                continue
+            found = self._evaluation.evaluate(rows, n)
+            rows = rows.part(0, n)
             if self._computing is not None:
                 found = self._computing.add_to(rows, found)
-            self._sink(first + at, rows, found, self._evaluation)
-            at += len(rows)
-            size = sum(column.nbytes for column in found.columns.values()) / len(rows)
+            self._sink(number, rows, found, self._evaluation)
+            size = sum(column.nbytes for column in found.columns.values()) / n
             self._step = max(1, min(2 * self._step, int(PIECE_BYTES / max(size, 1))))
 
 

@@ -236,6 +236,7 @@ class RowWork:
             "required": spec.required,
             "missing": spec.missing,
             "presence_flag": spec.presence_flag,
+            "shift": spec.shift,
             "description": spec.description,
             "encoded_image": feature.encoded_image,
             **{name: dict(value) if isinstance(value, Mapping) else value for name, value in asdict(counts).items()},

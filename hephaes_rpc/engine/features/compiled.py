@@ -6,6 +6,8 @@ once.  Evaluation carries only rows that still have a value; at the end what is 
 left null by the feature's policy, and every row of it is counted.
 Precedence for a row whose topic has no message: zeros or default of the join, then the feature's own policy.  Values
 that stand in for others have presence 0, but forward-filled ones, which are values of the log, have 1.
+A shifted feature has the value of a later row; where no row is so late its own policy decides, as for any other row
+without a value.
 """
 
 from collections import Counter
@@ -16,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from attrs import define, field, frozen
 
-from hephaes_rpc.engine.features.columns import BINARY, Flags, dims, zero
+from hephaes_rpc.engine.features.columns import BINARY, Flags, Int64s, dims, zero
 from hephaes_rpc.engine.features.conform import dtype_steps, shape_steps
 from hephaes_rpc.engine.features.freevalues import covered
 from hephaes_rpc.engine.features.jsontext import json_text
@@ -69,6 +71,7 @@ class CompiledFeature:
         nullable: Whether a value may be null; otherwise what is absent is zero or empty.
         substitutes: By topic, from zeros of joins and JSON defaults.
         zero: One value that is zero, where the type has one.
+        shift: How many rows later the value is read.
     """
 
     name: str
@@ -83,6 +86,7 @@ class CompiledFeature:
     steps: tuple[Step, ...]
     substitutes: tuple[Substitute, ...] = ()
     zero: pa.Array | None = None
+    shift: int = 0
 
     @property
     def nullable(self) -> bool:
@@ -163,6 +167,11 @@ class FeatureSet:
         """
         return _SetCompiler(spec, definitions, context).compile()
 
+    @property
+    def reach(self) -> int:
+        """How many rows beyond a row its features read."""
+        return max((feature.shift for feature in self.features), default=0)
+
     def evaluation(self) -> "Evaluation":
         """A run over the rows of a log, in order."""
         return Evaluation(self)
@@ -180,17 +189,21 @@ class Evaluation:
         self.counts = {feature.name: FeatureCounts() for feature in features.features}
         self._label_counts = FeatureCounts()
 
-    def evaluate(self, rows: Rows) -> FeatureBatch:
-        """The columns of a batch.
+    def evaluate(self, rows: Rows, n: int | None = None) -> FeatureBatch:
+        """The columns of the first ``n`` rows (None: all).
+
+        Shifted features read the rows behind them: ``reach`` rows must follow, or all that there are.
 
         Raises:
             HephaesError: A feature with ``missing`` ``error`` has no value, or a label no class (``quality_gate``).
         """
+        ahead, rows = rows, rows.part(0, n)
         keep, bad = np.ones(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
         columns: dict[str, pa.Array] = {}
         present: dict[str, Flags] = {}
         for feature in self._set.features:
-            done = self._feature(feature, rows, self.counts[feature.name])
+            read = ahead.part(feature.shift, feature.shift + len(rows)) if feature.shift else rows
+            done = self._feature(feature, rows, read, self.counts[feature.name])
             columns[feature.name], present[feature.name] = done.values, done.present
             keep &= ~done.dropped
             bad |= done.bad
@@ -203,12 +216,14 @@ class Evaluation:
     def _label_values(self, rows: Rows, columns: Mapping[str, pa.Array]) -> pa.Array:
         assert self._set.label is not None
         if self._set.label_value is not None:
-            return self._feature(self._set.label_value, rows, self._label_counts).values
+            return self._feature(self._set.label_value, rows, rows, self._label_counts).values
         return columns[self._set.label.labels.primary or ""]
 
-    def _feature(self, feature: CompiledFeature, rows: Rows, counts: FeatureCounts) -> "_Done":
+    def _feature(self, feature: CompiledFeature, rows: Rows, read: Rows, counts: FeatureCounts) -> "_Done":
+        """The values of ``rows``, row k from row k of ``read``, which may end before."""
         tally = Tally(len(rows))
-        column = feature.reader.read(rows, tally)
+        column = feature.reader.read(read, tally)
+        tally.fail(np.arange(len(read), len(rows)), "no row is so late")
         for step in feature.steps:
             column = step.apply(column, tally)
         filler = _Filler(feature, column, len(rows))
@@ -218,7 +233,8 @@ class Evaluation:
         counts.changes += tally.changes
         for substitute in feature.substitutes:
             what = "zeros" if substitute.value is feature.zero else "default"
-            counts.filled[what] += filler.fill(~rows.sources[substitute.topic].present, substitute.value)
+            absent = np.flatnonzero(~read.sources[substitute.topic].present)
+            counts.filled[what] += filler.fill(absent, substitute.value)
         dropped = np.zeros(len(rows), np.bool_)
         missing = ~filler.has
         if feature.missing == "forward_fill":
@@ -232,7 +248,7 @@ class Evaluation:
         counts.bad += int(np.count_nonzero(bad))
         counts.absent += int(np.count_nonzero(left))
         if not feature.presence_flag and left.any():
-            counts.filled["empty"] += filler.fill(left, feature.zero)
+            counts.filled["empty"] += filler.fill(np.flatnonzero(left), feature.zero)
         counts.present += int(np.count_nonzero(filler.present))
         counts.filled = +counts.filled
         return _Done(filler.values(), filler.present, dropped, bad)
@@ -251,7 +267,7 @@ class Evaluation:
             counts.dropped += int(np.count_nonzero(missing))
             return missing
         if feature.missing == "zeros":
-            counts.filled["zeros"] += filler.fill(missing, feature.zero)
+            counts.filled["zeros"] += filler.fill(np.flatnonzero(missing), feature.zero)
         return np.zeros(len(missing), np.bool_)
 
     def _forward_fill(self, name: str, filler: "_Filler") -> int:
@@ -289,9 +305,9 @@ class _Filler:
         """bool[n], rows with a value."""
         return np.asarray(self._place >= 0, np.bool_)
 
-    def fill(self, wanted: Flags, value: pa.Array) -> int:
+    def fill(self, wanted: Int64s, value: pa.Array) -> int:
         """Put ``value`` into those of these rows that have none; how many there are."""
-        rows = np.flatnonzero(wanted & ~self.has)
+        rows = wanted[~self.has[wanted]]
         if len(rows):
             self._place[rows] = self._add(value)
         return len(rows)
@@ -464,7 +480,7 @@ class _SetCompiler:
             message = f"{what}: {owner} 'zeros' needs a shape of fixed lengths, and a dtype other than json"
             self._compiler.refuse((*at, key), message, "a fixed shape", feature.shape)
             return None
-        if not reader.topics and _never_absent(feature):
+        if not reader.topics and not feature.shift and _never_absent(feature):
             if feature.missing != "default":
                 message = f"{what}: missing {feature.missing!r} has no effect, the value is never absent"
                 self._compiler.refuse((*at, "missing"), message, '"default"', feature.missing)
@@ -489,6 +505,7 @@ class _SetCompiler:
             tuple(steps),
             (*substitutes, *json_default),
             empty,
+            feature.shift,
         )
 
     def _json_default(self, feature: Feature) -> list[Substitute]:

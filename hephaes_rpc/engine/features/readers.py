@@ -38,6 +38,20 @@ class SourceRows:
         """Messages alone."""
         return cls(values.is_valid().to_numpy(zero_copy_only=False), values)
 
+    def part(self, which: slice) -> "SourceRows":
+        """Some of the rows."""
+        members: tuple[Any, ...] = tuple(None if each is None else each[which] for each in self._members())
+        return SourceRows(*members)
+
+    def then(self, other: "SourceRows") -> "SourceRows":
+        """These rows and others behind them."""
+        pairs = zip(self._members(), other._members(), strict=True)
+        members: tuple[Any, ...] = tuple(None if each is None else _behind(each, more) for each, more in pairs)
+        return SourceRows(*members)
+
+    def _members(self) -> tuple[Any, ...]:
+        return self.present, self.values, self.log_time_ns, self.publish_time_ns
+
 
 @frozen(eq=False)
 class Rows:
@@ -48,6 +62,20 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.timestamp_ns)
+
+    def part(self, first: int, last: int | None = None) -> "Rows":
+        """The rows [first, last), as far as there are."""
+        which = slice(first, last)
+        return Rows(self.timestamp_ns[which], {name: source.part(which) for name, source in self.sources.items()})
+
+    def then(self, other: "Rows") -> "Rows":
+        """These rows and others behind them."""
+        sources = {name: source.then(other.sources[name]) for name, source in self.sources.items()}
+        return Rows(_behind(self.timestamp_ns, other.timestamp_ns), sources)
+
+
+def _behind(first: Any, second: Any) -> Any:
+    return np.concatenate([first, second]) if isinstance(first, np.ndarray) else pa.concat_arrays([first, second])
 
 
 class Reader(Protocol):

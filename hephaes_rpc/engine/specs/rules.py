@@ -13,6 +13,7 @@ import attrs
 
 from hephaes_rpc.engine.specs.spec import (
     TIMESTAMP,
+    ConstantSource,
     ConversionSpec,
     Feature,
     FeatureSource,
@@ -54,6 +55,8 @@ NEVER_ABSENT = ("timestamp_ns", "source_file", "episode_id", "present_topics")
 FRACTIONS = ("train_fraction", "val_fraction", "test_fraction")
 FRACTION_TOLERANCE = 1e-6
 SPLIT_BY_SEED = ("random", "episode", "group")
+SPLIT_BY_ROW = ("time", "random", "group")
+SAME_IN_ALL_ROWS = ("source_file", "episode_id")
 
 
 def check_spec(spec: ConversionSpec) -> None:
@@ -101,6 +104,7 @@ def spec_issues(spec: ConversionSpec) -> list[Issue]:
     if spec.row_strategy is not None and spec.features:
         found += _topics(spec)
         found += _columns(spec)
+        found += _shifts(spec)
     found += _named_topics(spec)
     return found
 
@@ -459,6 +463,31 @@ def _feature(path: Path, name: str, feature: Feature) -> Iterator[Issue]:
         yield _no_effect((*path, "required"), True, message, "false")
     for k, transform in enumerate(feature.transforms):
         yield from _transform((*path, "transforms", k), f"{what}, {transform.kind}", transform)
+
+
+def _shifts(spec: ConversionSpec) -> Iterator[Issue]:
+    """Shifted features look ahead, by their purpose; what says that nothing may look there contradicts them."""
+    joins = spec.row_strategy.joins if isinstance(spec.row_strategy, TriggerRows) else []
+    guarded = {join.topic for join in joins if join.no_future}
+    strategy = "none" if spec.split is None else spec.split.strategy
+    for name, feature in spec.features.items():
+        if not feature.shift:
+            continue
+        path, what = ("features", name, "shift"), f"feature {name!r}"
+        found = [leaf for _, leaf in leaves(feature.source)]
+        if all(isinstance(leaf, ConstantSource) or getattr(leaf, "key", None) in SAME_IN_ALL_ROWS for leaf in found):
+            message = f"{what}: shift has no effect on a value that is the same in every row"
+            yield _no_effect(path, feature.shift, message, "0")
+        if feature.missing == "error":
+            message = f"{what}: missing 'error' ends every conversion with shift, for the last rows have no value"
+            yield Issue(("features", name, "missing"), message, '"drop", "forward_fill" or another', '"error"')
+        for topic in dict.fromkeys(getattr(leaf, "topic", None) for leaf in found):
+            if topic in guarded:
+                message = f"{what}: shift takes later messages of {topic!r}, which no_future of its join forbids"
+                yield Issue(path, message, "0, or a join without no_future", str(feature.shift))
+        if strategy in SPLIT_BY_ROW:
+            message = f"{what}: with split {strategy!r} shift takes values of one part into another; split by episode"
+            yield Issue(path, message, '0, or split.strategy "episode"', str(feature.shift))
 
 
 def _source(path: Path, what: str, source: FeatureSource) -> Iterator[Issue]:

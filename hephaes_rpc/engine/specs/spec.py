@@ -16,6 +16,7 @@ from hephaes_rpc.engine.specs.transform_params import Transform
 from hephaes_rpc.engine.specs.values import plain, untagged
 
 TIMESTAMP = "timestamp_ns"
+MAX_SHIFT = 4096
 
 Layout: TypeAlias = Literal["wide", "topics"]
 ParquetCompression: TypeAlias = Literal["none", "snappy", "gzip", "brotli", "lz4", "zstd"]
@@ -459,6 +460,7 @@ class Feature:
         missing: What stands in for a value that is not there.
         transforms: Applied in order.
         presence_flag: Tell absent values apart; without it they are written as zeros.
+        shift: The value of the row so many later, counted before features drop any; the last rows have none.
     """
 
     source: FeatureSource
@@ -469,6 +471,7 @@ class Feature:
     transforms: list[Transform] = field(factory=list)
     description: str | None = None
     presence_flag: bool = True
+    shift: int = field(default=0, validator=[ge(0), le(MAX_SHIFT)])
 
 
 @frozen(kw_only=True)
