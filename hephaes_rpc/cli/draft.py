@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compression", default=defaults.output_compression, help="default: none")
     parser.add_argument("--topic", action="append", metavar="NAME", default=[], help="only this; may be repeated")
     parser.add_argument("--trigger", metavar="NAME", help="the topic whose messages make the rows")
-    parser.add_argument("--action-topic", metavar="NAME", help="where actions come from (imitation-learning)")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--action-topic", metavar="NAME", help="where actions come from (imitation-learning)")
+    action.add_argument("--next-state", action="store_true", help="the action is the state of the next row")
     parser.add_argument("--label", metavar="FEATURE", help="the feature that is to be learnt")
     parser.add_argument("--max-features", type=_count, metavar="N", help="per topic, vectors count once (default: 2)")
     parser.add_argument("--schema-name", default=defaults.schema_name, metavar="NAME", help="of the dataset")
@@ -43,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         label_feature=arguments.label,
         template=arguments.template,
         action_topic=arguments.action_topic,
+        next_state=arguments.next_state,
     )
     stop = Stop()
     with stopping(stop), display() as shown:

@@ -1,5 +1,6 @@
 """Drafting: what is measured, how it is called, what rows it makes; by template."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from hephaes_rpc.engine.authoring.authored import DraftRequest
+from hephaes_rpc.engine.authoring.authored import DraftRequest, PreviewRequest
 from hephaes_rpc.engine.authoring.drafting import Draft, draft, templates_for
+from hephaes_rpc.engine.authoring.workbench import preview_log
 from hephaes_rpc.engine.specs.rules import spec_issues
 from hephaes_rpc.engine.specs.spec import PathSource, ResampleRows, StackSource, TriggerRows
 from hephaes_rpc.errors import HephaesError, SpecError
 from tests.authoring_check import check_rows
+from tests.corpus import Context
 from tests.engine.test_inspection import look
 from tests.factories import START_NS, samples, write_mcap
 
@@ -158,11 +161,36 @@ def test_imitation_learning(data: Path) -> None:
     assert "/turtle2/cmd_vel" in str(named.spec.features["action"].source)
 
 
-def test_without_commands_the_action_is_what_was_measured(log: Path) -> None:
-    found = drafted(log, template="imitation-learning")
-    assert "velocity" in str(found.spec.features["action"].source)
+def test_without_commands_the_action_is_the_next_state(log: Path) -> None:
+    found = drafted(log, template="imitation-learning", output_format="parquet")
+    state, action = found.spec.features["observation.state"], found.spec.features["action"]
+    assert (action.source, action.dtype, action.shape) == (state.source, state.dtype, state.shape)
+    assert (action.shift, action.missing, state.shift) == (1, "drop", 0)
     assert "action: no topic of commands was found" in found.unresolved_fields
-    assert found.spec.features["action"].source != found.spec.features["observation.state"].source
+    assert list(check_rows(log, found.spec)) == []
+    rows = preview_log(str(log), found.spec, PreviewRequest(sample_n=20), Context(), time.perf_counter).table
+    assert repr(rows["action"].to_pylist()[:-1]) == repr(rows["observation.state"].to_pylist()[1:])
+
+
+def test_the_next_state_is_asked_for(data: Path) -> None:
+    found = drafted(data / "turtlesim-bz2.bag", template="imitation-learning", next_state=True)
+    action = found.spec.features["action"]
+    assert (action.shift, action.source) == (1, found.spec.features["observation.state"].source)
+    assert not [text for text in found.unresolved_fields if text.startswith("action")]
+    assert list(check_rows(data / "turtlesim-bz2.bag", found.spec)) == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"next_state": True}, "next_state has no effect without the template imitation-learning"),
+        ({"action_topic": "/imu", "template": "detection"}, "action_topic has no effect without"),
+        ({"action_topic": "/imu", "next_state": True, "template": "imitation-learning"}, "not from both"),
+    ],
+)
+def test_where_actions_come_from_must_make_sense(log: Path, request_: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        drafted(log, **request_)
 
 
 def test_time_series(log: Path) -> None:

@@ -220,7 +220,8 @@ class DraftRequest:
         label_feature: Name of a drafted feature that is to be learnt.
         include_preview: Preview ``preview_rows`` rows.
         template: What the dataset is for.
-        action_topic: Of template ``imitation-learning``; None chooses.
+        action_topic: Of template ``imitation-learning``; None takes one that looks like commands, else the next state.
+        next_state: Of template ``imitation-learning``: the action is ``observation.state`` of the next row.
     """
 
     trigger_topic: str | None = None
@@ -236,6 +237,7 @@ class DraftRequest:
     preview_rows: int = field(default=5, validator=ge(1))
     template: Template | None = None
     action_topic: str | None = None
+    next_state: bool = False
 
 
 @frozen(kw_only=True)

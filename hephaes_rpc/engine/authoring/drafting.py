@@ -7,7 +7,7 @@ Without a template: a row per message of the trigger (a topic with images before
 more messages), the other topics joined by what was last known, so that no row knows its future.
 ``imitation-learning``: rows at the images, or at the states where there is no camera; ``observation.images.*``,
 ``observation.state`` and what else is measured as ``observation.*``; ``action`` from a topic that is named or looks
-like one of commands, else the measured velocity.
+like one of commands, else the state of the next row, which the last row lacks and is left out for.
 ``time-series``: every number on a regular grid at the rate of the fastest topic, floats interpolated.
 ``detection``: rows at the images; boxes, classes and scores of the nearest detections.
 Topics that tell of the software (logging, parameters, the clock of a simulation) are left out unless asked for.
@@ -54,6 +54,7 @@ from hephaes_rpc.engine.timeline.plan import TOPIC_SLUG_CHARS
 from hephaes_rpc.errors import HephaesError, LogError, SpecError
 from hephaes_rpc.serde import closest, structure
 
+STATE, ACTION = "observation.state", "action"
 LEAST_SCORE = 25
 VALIDATED_ROWS = 32
 RATES_HZ = tuple(step * 10.0**power for power in range(-4, 4) for step in (1, 2, 5))
@@ -62,7 +63,6 @@ MAX_DRAFTED_ROWS = 10_000_000
 DETECTION_TOLERANCE_NS = 100_000_000
 
 _COMMANDS = re.compile(r"(^|[^a-z])(cmd|command|commands|action|target|goal|setpoint|desired|reference|teleop|control)")
-_VELOCITIES = ("velocity", "twist", "angular_velocity")
 _SOFTWARE = frozenset(
     (
         "rosgraph_msgs/msg/Log",
@@ -182,7 +182,17 @@ class _Drafter:
         self.unresolved: list[str] = []
         self.names: dict[str, list[str]] = {}
         self.features: dict[str, Feature] = {}
+        self._check_request()
         self.topics = self._select()
+
+    def _check_request(self) -> None:
+        """What is asked of one template has no effect with another."""
+        request = self.request
+        for name in ("action_topic", "next_state"):
+            if getattr(request, name) and request.template != "imitation-learning":
+                raise SpecError(f"the draft's {name} has no effect without the template imitation-learning")
+        if request.next_state and request.action_topic is not None:
+            raise SpecError("the draft's action comes from action_topic or from next_state, not from both")
 
     # Topics -----------------------------------------------------------------------------------------------------------
 
@@ -271,7 +281,7 @@ class _Drafter:
 
     def _imitation(self) -> RowStrategy:
         topics = list(self.topics.values())
-        action_topic, action = self._action(topics)
+        action_topic, action = self._action(topics) or (None, None)
         cameras = [t for t in topics if t.images() and t is not action_topic]
         states = [t for t in topics if t.numbers() and (t is not action_topic or len(t.numbers()) > 1)]
         if not cameras and not states:
@@ -282,12 +292,13 @@ class _Drafter:
         rows = [_Wanted(t, t.images()[0], f"observation.images.{t.slug}") for t in cameras]
         if state is not None:
             own = [m for m in state.numbers() if m is not action][:most]
-            rows.append(_Wanted(state, own[0], "observation.state"))
+            rows.append(_Wanted(state, own[0], STATE))
             rows += [_Wanted(state, measure, _observation(state, measure)) for measure in own[1:]]
         for topic in topics:
             if topic is not state and topic is not action_topic and topic not in cameras:
                 rows += [_Wanted(topic, measure, _observation(topic, measure)) for measure in topic.numbers()[:most]]
-        rows.append(_Wanted(action_topic, action, "action"))
+        if action_topic is not None and action is not None:
+            rows.append(_Wanted(action_topic, action, ACTION))
         self._add(rows, at)
         used = {one.topic.name for one in rows} - {at.name}
         joins = []
@@ -295,8 +306,21 @@ class _Drafter:
             policy: Any = "nearest" if self.topics[name] is action_topic else "last-known-before"
             joins.append(Join(topic=name, sync_policy=policy, required=self._overlaps(name, at)))
         self.assumptions.append("a row is left out where a topic that has messages has none yet")
+        if action_topic is None:
+            self._add_next_state()
+            return TriggerRows(trigger_topic=at.name, joins=joins)
         self.assumptions.append("observations are what was last known at the row; the action is the nearest one")
         return TriggerRows(trigger_topic=at.name, joins=joins)
+
+    def _add_next_state(self) -> None:
+        """The action: the state of the next row."""
+        state = self.features[STATE]
+        self.features[ACTION] = evolve(
+            state, shift=1, missing="drop", required=False, description=f"{STATE} of the next row: {state.description}"
+        )
+        if STATE in self.names:
+            self.names[ACTION] = self.names[STATE]
+        self.assumptions.append(f"the action is {STATE} of the next row; the last row has none and is left out")
 
     def _time_series(self) -> RowStrategy:
         topics = [topic for topic in self.topics.values() if topic.numbers()]
@@ -373,27 +397,23 @@ class _Drafter:
             self.assumptions.append(f"{topic.name}: {len(left)} more could be features: {names}")
         return best
 
-    def _action(self, topics: Sequence[_Topic]) -> tuple[_Topic, Measure]:
-        """Where actions come from."""
+    def _action(self, topics: Sequence[_Topic]) -> tuple[_Topic, Measure] | None:
+        """Where actions come from; None: they are the next states."""
         if self.request.action_topic is not None:
             named = self.topics.get(self.request.action_topic)
             if named is None or not named.numbers():
                 raise self._unfit(f"numbers in the action topic {self.request.action_topic!r}")
             return named, named.numbers()[0]
         commands = [t for t in topics if t.numbers() and _COMMANDS.search(t.name.lower())]
-        if commands:
+        if commands and not self.request.next_state:
             chosen = max(commands, key=lambda t: (t.messages > 0, t.numbers()[0].score, t.messages))
             self.assumptions.append(f"actions are the messages of {chosen.name!r}, for its name")
             return chosen, chosen.numbers()[0]
-        moving = [(t, m) for t in topics for m in t.numbers() if m.base in _VELOCITIES and len(t.numbers()) > 1]
-        if not moving:
-            raise self._unfit("commands or measured velocities; name an action_topic")
-        topic, measure = max(moving, key=lambda found: (found[0].messages > 0, found[1].score))
-        self.assumptions.append(
-            f"no topic looks like commands: the action is the measured {measure.base} of {topic.name!r}"
-        )
-        self.unresolved.append("action: no topic of commands was found")
-        return topic, measure
+        if not any(t.numbers() for t in topics):
+            raise self._unfit("a topic with commands or measured states")
+        if not self.request.next_state:
+            self.unresolved.append(f"{ACTION}: no topic of commands was found")
+        return None
 
     def _overlaps(self, name: str, at: _Topic) -> bool:
         """Whether a topic has a message at or before some row."""
@@ -556,7 +576,7 @@ def _observation(topic: _Topic, measure: Measure) -> str:
     return f"observation.{topic.slug}" + (f"_{slug_of(measure.base)}" if measure.base else "")
 
 
-def _state_score(topic: _Topic, action: Measure) -> float:
+def _state_score(topic: _Topic, action: Measure | None) -> float:
     own = [measure for measure in topic.numbers() if measure is not action]
     return max((measure.score for measure in own), default=0)
 
