@@ -13,7 +13,7 @@ import setuptools
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "hephaes_rpc").rglob("*.py"))
-HEAVY = ("pyarrow", "tensorflow", "rosbags", "rich", "bokeh", "jinja2")
+HEAVY = ("pyarrow", "tensorflow", "rosbags", "rich", "bokeh", "jinja2", "questionary")
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -31,6 +31,7 @@ COMMANDS = {
     "report": Command("report", "write an HTML page that shows a log"),
     "draft": Command("draft", "write a conversion spec for a log"),
     "preview": Command("preview", "show rows of a conversion, without making it"),
+    "wizard": Command("wizard", "make a spec and a dataset by answering questions"),
     "cat": Command("cat", "print decoded messages as JSON lines"),
     "salvage": Command("salvage", "write what can be read of a log to a new MCAP file"),
     "call": Command("call", "start a sidecar, make one call, print the result"),

@@ -68,13 +68,16 @@ def add_spec_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert the logs one after the other; prints the path of every file."""
-    conversion = asked_for(arguments)
+    return convert_all(asked_for(arguments), Path(arguments.output_dir), overwrite=arguments.overwrite)
+
+
+def convert_all(conversion: "Asked", folder: Path, *, overwrite: bool) -> int:
+    """Convert logs into a folder, with progress; the exit code."""
     stop = Stop()
-    folder = Path(arguments.output_dir)
     with stopping(stop), _no_empty_folder(folder), ready_display() as shown:
         from hephaes_rpc.engine.pipeline import convert
 
-        for log, task in conversion.tasks(folder, overwrite=arguments.overwrite):
+        for log, task in conversion.tasks(folder, overwrite=overwrite):
             began = time.monotonic()
             try:
                 result = convert(task, RunContext(Path(log).name, shown, stop))

@@ -56,13 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
             _, found = draft_log(arguments.log, InspectRequest(), request, context, time.perf_counter)
         except CancelledByClient:
             return 128 + stop.signal
-    print(_text(arguments.log, found), end="")
+    print(draft_text(arguments.log, found), end="")
     for warning in found.warnings:
         say(f"{arguments.log}: warning: {warning}")
     return 0
 
 
-def _text(log: str, found: DraftResult) -> str:
+def draft_text(log: str, found: DraftResult) -> str:
     """The document, with what was thought about it above."""
     from hephaes_rpc.engine.specs.document import SpecDocument, dump, load
 

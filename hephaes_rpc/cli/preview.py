@@ -78,13 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _text(found: PreviewResult) -> str:
     """The rows for people."""
-    estimate = found.estimate
-    most = "" if estimate.rows_exact else "at most "
-    took = "" if estimate.seconds is None else f", about {seconds(estimate.seconds)}"
-    lines = [
-        f"{most}{estimate.rows:,} rows, about {amount(estimate.size_bytes, 'bytes')} of {found.encoding.format}, "
-        f"{amount(estimate.read_bytes, 'bytes')} to be read{took}"
-    ]
+    lines = [costs(found)]
     if found.dropped_count:
         lines.append(f"{found.dropped_count:,} rows are dropped")
     if found.label_summary is not None:
@@ -93,11 +87,21 @@ def _text(found: PreviewResult) -> str:
     width = max((len(name) for name in found.columns), default=0)
     for k, row in enumerate(found.rows, found.first_row):
         lines += ["", f"row {k} at {row.timestamp_ns} ns"]
-        lines += [f"  {name:<{width}}  {_cell(value)}" for name, value in row.field_data.items()]
+        lines += [f"  {name:<{width}}  {cell(value)}" for name, value in row.field_data.items()]
     return "\n".join(printable(line) for line in lines)
 
 
-def _cell(value: Any) -> str:
+def costs(found: PreviewResult) -> str:
+    """What the whole conversion will come to, as a line."""
+    estimate = found.estimate
+    most = "" if estimate.rows_exact else "at most "
+    took = "" if estimate.seconds is None else f", about {seconds(estimate.seconds)}"
+    size = f"about {amount(estimate.size_bytes, 'bytes')} of {found.encoding.format}"
+    return f"{most}{estimate.rows:,} rows, {size}, {amount(estimate.read_bytes, 'bytes')} to be read{took}"
+
+
+def cell(value: Any) -> str:
+    """A value on one line."""
     if isinstance(value, dict) and set(value) == {"bytes", "sha256"}:
         return f"{value['bytes']:,} bytes"
     text = "-" if value is None else f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)

@@ -349,6 +349,8 @@ class _Drafter:
         if not cameras or not detections:
             raise self._unfit("a topic with images and a topic with lists of boxes")
         at = self._trigger(cameras)
+        if at not in cameras:
+            raise self._unfit(f"images in the trigger topic {at.name!r}")
         topic, parts = max(detections, key=lambda found: found[0].messages)
         rows = [_Wanted(at, at.images()[0], "image"), *(_Wanted(topic, part, part.base) for part in parts)]
         self._add(rows, at)
