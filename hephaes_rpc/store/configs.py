@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 from attrs import evolve, frozen
 
+from hephaes_rpc.engine.authoring.authored import PreviewResult
 from hephaes_rpc.engine.specs.document import VERSION, SpecDocument, to_dict
 from hephaes_rpc.engine.specs.spec import ConversionSpec
 from hephaes_rpc.errors import HephaesError
@@ -20,6 +21,7 @@ from hephaes_rpc.model import ChangeKind, ConfigStatus, ConfigSummary
 from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.documents import Reading, Readings, stored_form
+from hephaes_rpc.store.draftrows import REVISION, REVISIONS, DraftRevision, revisions_of, snapshot
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
 from hephaes_rpc.store.values import from_json, new_id, normalized, now_us, to_json, to_time
 
@@ -30,6 +32,8 @@ _COLUMNS = (
     " r.id, r.revision_number, r.document_version, r.document_sha256, b.data,"
     " (SELECT count(*) FROM config_revisions x WHERE x.config_id = c.id),"
     " (SELECT count(*) FROM drafts d JOIN draft_revisions v ON v.draft_id = d.id WHERE d.saved_config_id = c.id),"
+    " (SELECT max(v.updated_at) FROM drafts d JOIN draft_revisions v ON v.draft_id = d.id"
+    " WHERE d.saved_config_id = c.id AND v.preview_sha256 IS NOT NULL),"
     " (SELECT json_group_array(x.change_summary ORDER BY x.revision_number DESC) FROM config_revisions x"
     " WHERE x.config_id = c.id AND x.change_kind = 'migration' AND x.change_summary IS NOT NULL)"
 )
@@ -89,16 +93,18 @@ class ConfigDetail(ConfigSummary):
         resolved_spec: The spec in the current version; null while the config is invalid.
         resolved_spec_document: The document in the current version.
         revisions: The newest first; ``revision_count`` tells how many there are.
-        draft_revisions: The newest first.
+        latest_preview: The last one that was made of a draft that was saved as this config; null, too, where another
+            version made it.
+        draft_revisions: Of those drafts, the newest first.
     """
 
     spec_document_json: dict[str, Any] | None
     spec_document_text: str | None
     resolved_spec: ConversionSpec | None
     resolved_spec_document: SpecDocument | None
-    latest_preview: dict[str, Any] | None
+    latest_preview: PreviewResult | None
     revisions: list[ConfigRevision]
-    draft_revisions: list[dict[str, Any]]
+    draft_revisions: list[DraftRevision]
 
 
 @frozen(kw_only=True)
@@ -371,7 +377,7 @@ class Configs:
 
     def _summary(self, row: Row) -> ConfigSummary:
         config_id, name, description, metadata, created_at, updated_at, last_opened_at, *revision = row
-        _, _, version, sha256, data, revision_count, draft_count, notes = revision
+        _, _, version, sha256, data, revision_count, draft_count, previewed_at, notes = revision
         reading = self._readings.of(sha256, data)
         spec = reading.document.spec if reading.document else None
         rows = spec.row_strategy if spec else None
@@ -391,8 +397,8 @@ class Configs:
             draft_count=draft_count,
             migration_notes=list(dict.fromkeys(from_json(notes))),
             invalid_reason=reading.reason,
-            latest_preview_available=False,
-            latest_preview_updated_at=None,
+            latest_preview_available=previewed_at is not None,
+            latest_preview_updated_at=to_time(previewed_at),
             created_at=to_time(created_at),
             updated_at=to_time(updated_at),
             last_opened_at=to_time(last_opened_at),
@@ -406,15 +412,22 @@ class Configs:
             " ORDER BY r.revision_number DESC LIMIT ?",
             (row[0], revision_limit),
         )
+        drafts = session.all(
+            f"SELECT {REVISION} FROM {REVISIONS} JOIN drafts d ON d.id = r.draft_id WHERE d.saved_config_id = ?"
+            " ORDER BY r.draft_id, r.revision_number",
+            (row[0],),
+        )
+        previews = sorted((each for each in drafts if each[10] is not None), key=lambda each: int(each[12]))
+        drafted = sorted(revisions_of(drafts, self._readings), key=lambda each: (each.created_at, each.revision_number))
         return ConfigDetail(
             **attrs.asdict(self._summary(row), recurse=False),
             spec_document_json=reading.content,
             spec_document_text=reading.text,
             resolved_spec=reading.document.spec if reading.document else None,
             resolved_spec_document=reading.document,
-            latest_preview=None,
+            latest_preview=snapshot(previews[-1][10], PreviewResult) if previews else None,
             revisions=[self._revision(each) for each in rows],
-            draft_revisions=[],
+            draft_revisions=drafted[::-1],
         )
 
     def _revision(self, row: Row) -> ConfigRevision:

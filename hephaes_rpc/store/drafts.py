@@ -7,23 +7,31 @@ that was made of it.  Revisions tell what they changed as JSON Patch.
 
 # ruff: noqa: S608  (SQL is put together from constants of this package; values are bound)
 
-from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 import attrs
 from attrs import frozen
 
 from hephaes_rpc.engine.authoring.authored import Inspection, PreviewResult
-from hephaes_rpc.engine.specs.document import VERSION, SpecDocument, to_dict
-from hephaes_rpc.engine.specs.patches import Operation, difference
-from hephaes_rpc.errors import HephaesError, ParamsError
+from hephaes_rpc.engine.specs.document import VERSION, SpecDocument
+from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import DraftStatus, DraftSummary
-from hephaes_rpc.serde import structure
 from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.configs import NOUN as CONFIGS
 from hephaes_rpc.store.configs import insert_config
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.documents import Readings, stored_form
+from hephaes_rpc.store.draftrows import (
+    REVISION,
+    REVISIONS,
+    DraftRevision,
+    DraftRevisionDetail,
+    is_good,
+    is_ready,
+    revisions_of,
+    snapshot,
+    value,
+)
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
 from hephaes_rpc.store.values import from_json, new_id, now_us, to_json, to_time
 
@@ -52,15 +60,6 @@ _SOURCE = (
     " LEFT JOIN draft_revisions f ON f.id = d.confirmed_revision_id"
     " LEFT JOIN blobs p ON p.sha256 = c.preview_sha256"
 )
-_REVISION = (
-    "r.id, r.draft_id, r.revision_number, r.label, r.document_version, r.document_sha256, b.data,"
-    " r.inspection_request, r.draft_request, r.preview_request, p.data, r.created_at, r.updated_at"
-)
-_REVISIONS = (
-    "draft_revisions r LEFT JOIN blobs b ON b.sha256 = r.document_sha256"
-    " LEFT JOIN blobs p ON p.sha256 = r.preview_sha256"
-)
-
 LISTING = Listing(
     name="drafts",
     columns=_COLUMNS,
@@ -78,47 +77,6 @@ class DraftFilters:
     status: DraftStatus | None = None
     asset_id: str | None = None
     saved_config_id: str | None = None
-
-
-@frozen
-class DraftRevision:
-    """One state of a draft's document.
-
-    Args:
-        changes: What makes its document of the one before, as JSON Patch.
-        preview_ready: It has a good preview: no bad record, the writer takes the rows, and there are rows if the
-            dataset has any.
-    """
-
-    id: str
-    draft_id: str
-    revision_number: int
-    label: str | None
-    spec_document_version: int
-    changes: list[Operation]
-    invalid_reason: str | None
-    preview_ready: bool
-    created_at: datetime
-    updated_at: datetime
-
-
-@frozen
-class DraftRevisionDetail(DraftRevision):
-    """A revision with its document and what was made for it.
-
-    Args:
-        spec_document_json: The document as it is stored.
-        inspection: Only where it is asked for; null, as ``preview`` is, where another version made it.
-        draft_result: What was thought about the draft, without its spec and preview.
-    """
-
-    spec_document_json: dict[str, Any] | None
-    inspection_request: dict[str, Any]
-    inspection: Inspection | None
-    draft_request: dict[str, Any]
-    draft_result: dict[str, Any] | None
-    preview_request: dict[str, Any] | None
-    preview: PreviewResult | None
 
 
 @frozen
@@ -324,7 +282,7 @@ class Drafts:
             if row[2] != summary.revision_number:
                 message = f"revision {row[2]} is not the current one, which is {summary.revision_number}"
                 raise HephaesError("draft_state", message, draft_id=draft_id, status=summary.status)
-            if not _is_ready(row[10]):
+            if not is_ready(row[10]):
                 message = f"revision {row[2]} of the draft has no good preview"
                 raise HephaesError(
                     "draft_not_previewed",
@@ -381,18 +339,11 @@ class Drafts:
         summary = _require(session, draft_id)
         wanted = revision_number or summary.revision_number
         rows = session.all(
-            f"SELECT {_REVISION} FROM {_REVISIONS} WHERE r.draft_id = ? ORDER BY r.revision_number", (draft_id,)
+            f"SELECT {REVISION} FROM {REVISIONS} WHERE r.draft_id = ? ORDER BY r.revision_number", (draft_id,)
         )
         if not any(row[2] == wanted for row in rows):
             raise _no_revision(draft_id, wanted)
-        revisions: list[DraftRevision] = []
-        before: dict[str, Any] | None = None
-        for row in rows:
-            reading = self._readings.of(row[5], row[6])
-            content = to_dict(reading.document) if reading.document is not None else reading.content
-            changes = [] if before is None or content is None else difference(before, content)
-            before = content or before
-            revisions.append(_revision(row, changes, reading.reason))
+        revisions = list(revisions_of(rows, self._readings))
         found = next(row for row in rows if row[2] == wanted)
         snapshots = session.one(
             "SELECT i.data, r.data FROM draft_revisions v LEFT JOIN blobs i ON i.sha256 = v.inspection_sha256"
@@ -404,23 +355,13 @@ class Drafts:
             **attrs.asdict(next(each for each in revisions if each.revision_number == wanted), recurse=False),
             spec_document_json=self._readings.of(found[5], found[6]).content,
             inspection_request=from_json(found[7]),
-            inspection=_snapshot(snapshots[0], Inspection) if inspection else None,
+            inspection=snapshot(snapshots[0], Inspection) if inspection else None,
             draft_request=from_json(found[8]),
-            draft_result=_value(snapshots[1]),
-            preview_request=_value(found[9]),
-            preview=_snapshot(found[10], PreviewResult),
+            draft_result=value(snapshots[1]),
+            preview_request=value(found[9]),
+            preview=snapshot(found[10], PreviewResult),
         )
         return DraftDetail(**attrs.asdict(summary, recurse=False), revision=revision, revisions=revisions[::-1])
-
-
-def is_good(preview: dict[str, Any]) -> bool:
-    """Whether a preview shows that its revision converts: nothing bad, and rows if the dataset has any."""
-    estimated = preview.get("estimate", {}).get("rows")
-    return bool(preview.get("preflight_ok")) and (bool(preview.get("rows")) or estimated == 0)
-
-
-def _is_ready(preview: bytes | None) -> bool:
-    return preview is not None and is_good(from_json(preview))
 
 
 def _moved(summary: DraftSummary, event: Event) -> DraftStatus:
@@ -443,7 +384,7 @@ def _require(session: Session, draft_id: str) -> DraftSummary:
 def _revision_row(session: Session, summary: DraftSummary, revision_number: int | None) -> Row:
     number = revision_number or summary.revision_number
     row = session.one(
-        f"SELECT {_REVISION} FROM {_REVISIONS} WHERE r.draft_id = ? AND r.revision_number = ?", (summary.id, number)
+        f"SELECT {REVISION} FROM {REVISIONS} WHERE r.draft_id = ? AND r.revision_number = ?", (summary.id, number)
     )
     if row is None:
         raise _no_revision(summary.id, number)
@@ -464,40 +405,12 @@ def _summary(row: Row) -> DraftSummary:
         revision_number=number,
         confirmed_revision_number=confirmed,
         saved_config_id=config_id,
-        preview_ready=_is_ready(preview),
+        preview_ready=is_ready(preview),
         created_at=to_time(created_at),
         updated_at=to_time(updated_at),
         discarded_at=to_time(discarded_at),
     )
 
 
-def _revision(row: Row, changes: list[Operation], invalid_reason: str | None) -> DraftRevision:
-    revision_id, draft_id, number, label, version, _, _, _, _, _, preview, created_at, updated_at = row
-    return DraftRevision(
-        id=revision_id,
-        draft_id=draft_id,
-        revision_number=number,
-        label=label,
-        spec_document_version=version,
-        changes=changes,
-        invalid_reason=invalid_reason,
-        preview_ready=_is_ready(preview),
-        created_at=to_time(created_at),
-        updated_at=to_time(updated_at),
-    )
-
-
 def _blob(session: Session, value: dict[str, Any], now: int) -> str:
     return store_blob(session, to_json(value).encode(), now)
-
-
-def _snapshot(data: bytes | None, cls: type[T]) -> T | None:
-    """What was made for a revision; None where there is nothing, or nothing of this form."""
-    try:
-        return None if data is None else structure(from_json(data), cls)
-    except ParamsError:
-        return None
-
-
-def _value(data: str | bytes | None) -> Any:
-    return None if data is None else from_json(data)

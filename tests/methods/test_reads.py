@@ -28,7 +28,7 @@ STATEMENTS = {
     "jobs/get": 1,
     "jobs/logs": 3,
     "conversionConfigs/list": 2,
-    "conversionConfigs/get": 2,
+    "conversionConfigs/get": 3,
     "conversionConfigs/diff": 3,
     "conversionConfigs/export": 1,
     "drafts/list": 2,

@@ -365,7 +365,7 @@ def test_reading_takes_the_same_statements_however_much(
         workspace.configs.create(f"config {k}", document(k=k))
         workspace.configs.update("config 0", ConfigChange(description=f"text {k}"))
     assert count_statements(monkeypatch, workspace.configs.list) == 2
-    assert count_statements(monkeypatch, lambda: workspace.configs.get("config 0")) == 2
+    assert count_statements(monkeypatch, lambda: workspace.configs.get("config 0")) == 3
 
 
 def test_drafts_are_counted(workspace: OpenWorkspace, asset: Asset) -> None:
@@ -383,6 +383,7 @@ def test_drafts_are_counted(workspace: OpenWorkspace, asset: Asset) -> None:
             [(revision, draft, number, sha256) for number, revision in enumerate(revisions, 1)],
         )
     assert workspace.configs.get("one").draft_count == workspace.configs.list().items[0].draft_count == 2
+    assert [each.revision_number for each in workspace.configs.get("one").draft_revisions] == [2, 1]
 
 
 JSON = st.recursive(

@@ -133,12 +133,30 @@ def test_saving_makes_a_config_of_what_was_confirmed(workspace: OpenWorkspace, m
     assert config.resolved_spec == document().spec
     saved = drafts.get(made.id)
     assert (saved.status, saved.saved_config_id) == ("saved", config_id)
+    assert (config.latest_preview, config.latest_preview_available) == (RESULT, True)
+    assert config.latest_preview_updated_at == made.revision.updated_at
+    assert config.draft_revisions == saved.revisions
+    (listed,) = workspace.configs.list().items
+    assert (listed.latest_preview_available, listed.latest_preview_updated_at) == (True, made.revision.updated_at)
     again = drafts.create(made.source_asset_id or "", new(GOOD))
     drafts.confirm(again.id, None)
     with pytest.raises(HephaesError, match="with the name arm already exists") as refusal:
         drafts.save_config(again.id, "arm", None)
     assert refusal.value.kind == "config_name_taken"
     assert drafts.get(again.id).status == "confirmed"
+
+
+def test_a_config_tells_of_every_revision_of_its_draft(workspace: OpenWorkspace, made: DraftDetail) -> None:
+    drafts, later = workspace.drafts, GOOD | {"first_row": 7}
+    drafts.update(made.id, document("/odom"), "second")
+    drafts.save_preview(made.id, 2, {}, later)
+    drafts.confirm(made.id, None)
+    config = workspace.configs.get(drafts.save_config(made.id, "Arm", None))
+    assert config.draft_revisions == drafts.get(made.id).revisions
+    assert [(each.revision_number, len(each.changes)) for each in config.draft_revisions] == [(2, 2), (1, 0)]
+    assert config.latest_preview is not None
+    assert config.latest_preview.first_row == 7
+    assert workspace.configs.create("other", document()).latest_preview is None
 
 
 def test_lists_and_filters(workspace: OpenWorkspace, asset: Asset, made: DraftDetail) -> None:
