@@ -111,6 +111,23 @@ export interface AuthoringCapabilities {
   persistence: Persistence;
 }
 
+/** A copy of a workspace's database; ``version`` is that of its tables. */
+export interface Backup {
+  file_name: string;
+  created_at: string;
+  size_bytes: number;
+  version: number;
+  reason: "asked" | "daily" | "migration";
+}
+
+/** Data of an error 404: the workspace has no such backup; other members may stand beside. */
+export interface BackupNotFoundData {
+  kind: "backup_not_found";
+  hint?: string;
+  file_name: string;
+  known: string;
+}
+
 /** Data of an error 422: the log is damaged or not a log; other members may stand beside. */
 export interface BadInputData {
   kind: "bad_input";
@@ -164,6 +181,30 @@ export interface ClientInfoInput {
   version?: string | null;
 }
 
+/** Columns made by a Python function that gets record batches of other columns, in a process of its own. */
+export interface Computation {
+  /** Script below the folder of enabled scripts, with slashes. */
+  file: string;
+  /** Takes one ``pyarrow.RecordBatch``, gives a mapping of columns. */
+  function: string;
+  /** Features, ``timestamp_ns`` or outputs of computations before it. */
+  inputs: string[];
+  /** What the function owes. */
+  outputs: { [name: string]: ComputedColumn };
+  /** Of one call, seconds. */
+  time_limit_s: number;
+  /** Of the script, beyond what its process has without it. */
+  memory_limit_mb: number;
+}
+
+/** A column that a function of the user's makes; it has a value in every row. */
+export interface ComputedColumn {
+  dtype: "bytes" | "int64" | "float32" | "float64" | "bool";
+  /** Length per dimension, -1 for any; ``[]`` is a scalar. */
+  shape: number[];
+  description: string | null;
+}
+
 /** Values joined along an axis. */
 export interface ConcatSource {
   kind: "concat";
@@ -202,11 +243,12 @@ export interface ConfigDetail {
   resolved_spec: ConversionSpec | null;
   /** The document in the current version. */
   resolved_spec_document: SpecDocument | null;
-  latest_preview: { [name: string]: Json } | null;
+  /** The last one that was made of a draft that was saved as this config; null, too, where another version made it. */
+  latest_preview: PreviewResult | null;
   /** The newest first; ``revision_count`` tells how many there are. */
   revisions: ConfigRevision[];
-  /** The newest first. */
-  draft_revisions: ({ [name: string]: Json })[];
+  /** Of those drafts, the newest first. */
+  draft_revisions: DraftRevision[];
 }
 
 /** How two revisions differ. */
@@ -346,9 +388,9 @@ export interface ConfigUpdate {
   spec_document_text: string | null;
   resolved_spec: ConversionSpec | null;
   resolved_spec_document: SpecDocument | null;
-  latest_preview: { [name: string]: Json } | null;
+  latest_preview: PreviewResult | null;
   revisions: ConfigRevision[];
-  draft_revisions: ({ [name: string]: Json })[];
+  draft_revisions: DraftRevision[];
   /** Whether anything is different; without that no revision is added. */
   changed: boolean;
 }
@@ -405,6 +447,8 @@ export interface ConversionSpec {
   row_strategy: TriggerRows | PerMessageRows | ResampleRows | null;
   /** Columns in their order; needed by and only allowed with ``row_strategy``. */
   features: { [name: string]: Feature };
+  /** Columns that scripts make of features, behind them; in this order. */
+  computations: Computation[];
   labels: Labels | null;
   split: Split | null;
   validation: Validation;
@@ -573,8 +617,10 @@ export interface DraftRequest {
   preview_rows: number;
   /** What the dataset is for. */
   template: "imitation-learning" | "time-series" | "detection" | null;
-  /** Of template ``imitation-learning``; None chooses. */
+  /** Of template ``imitation-learning``; None takes one that looks like commands, else the next state. */
   action_topic: string | null;
+  /** Of template ``imitation-learning``: the action is ``observation.state`` of the next row. */
+  next_state: boolean;
 }
 
 /** What kind of dataset is wanted. */
@@ -598,8 +644,10 @@ export interface DraftRequestInput {
   preview_rows?: number;
   /** What the dataset is for. */
   template?: "imitation-learning" | "time-series" | "detection" | null;
-  /** Of template ``imitation-learning``; None chooses. */
+  /** Of template ``imitation-learning``; None takes one that looks like commands, else the next state. */
   action_topic?: string | null;
+  /** Of template ``imitation-learning``: the action is ``observation.state`` of the next row. */
+  next_state?: boolean;
 }
 
 /** A drafted spec, what was thought about it, and its first rows. */
@@ -758,7 +806,7 @@ export interface Episode {
 }
 
 /** Data of an error; `kind` tells which. */
-export type ErrorData = ParseErrorData | InvalidRequestData | MethodNotFoundData | InvalidParamsData | BugData | NotInitializedData | CancelledData | DiskFullData | PermissionData | WorkerDiedData | SourceChangedData | IoErrorData | BadInputData | UnsupportedData | QualityGateData | ScriptFailedData | InvalidSpecData | InvalidPathData | CursorMismatchData | WorkspaceNotFoundData | WorkspaceNotReadyData | NoActiveWorkspaceData | WorkspaceBusyData | WorkspaceConflictData | WorkspaceNewerData | WorkspaceCorruptData | AssetNotFoundData | AssetAlreadyRegisteredData | TagNotFoundData | TagNotAttachedData | TagAlreadyExistsData | TagAlreadyAttachedData | InvalidNameData | UploadEmptyData | UploadNotFoundData | UploadIncompleteData | OffsetMismatchData | ChecksumMismatchData | DialogUnavailableData | ConfigNotFoundData | ConfigRevisionNotFoundData | ConfigNameTakenData | ConfigInvalidData | DraftNotFoundData | DraftRevisionNotFoundData | DraftStateData | DraftNotPreviewedData | UnknownConfigData | UnknownAssetData | AssetNotIndexedData | AssetUnavailableData | JobNotFoundData | JobAlreadyFinishedData | JobNotFinishedData | ConversionNotFoundData | OutputNotFoundData | OutputExistsData | OutputUnavailableData;
+export type ErrorData = ParseErrorData | InvalidRequestData | MethodNotFoundData | InvalidParamsData | BugData | NotInitializedData | CancelledData | DiskFullData | PermissionData | WorkerDiedData | SourceChangedData | IoErrorData | BadInputData | UnsupportedData | QualityGateData | ScriptFailedData | ScriptNotFoundData | ScriptNotEnabledData | InvalidSpecData | InvalidPathData | CursorMismatchData | WorkspaceNotFoundData | WorkspaceNotReadyData | NoActiveWorkspaceData | WorkspaceBusyData | WorkspaceConflictData | WorkspaceNewerData | WorkspaceCorruptData | BackupNotFoundData | AssetNotFoundData | AssetAlreadyRegisteredData | TagNotFoundData | TagNotAttachedData | TagAlreadyExistsData | TagAlreadyAttachedData | InvalidNameData | UploadEmptyData | UploadNotFoundData | UploadIncompleteData | OffsetMismatchData | ChecksumMismatchData | DialogUnavailableData | ConfigNotFoundData | ConfigRevisionNotFoundData | ConfigNameTakenData | ConfigInvalidData | DraftNotFoundData | DraftRevisionNotFoundData | DraftStateData | DraftNotPreviewedData | UnknownConfigData | UnknownAssetData | AssetNotIndexedData | AssetUnavailableData | JobNotFoundData | JobAlreadyFinishedData | JobNotFinishedData | ConversionNotFoundData | OutputNotFoundData | OutputExistsData | OutputUnavailableData;
 
 /** What the whole conversion will come to. */
 export interface Estimate {
@@ -789,6 +837,8 @@ export interface Feature {
   description: string | null;
   /** Tell absent values apart; without it they are written as zeros. */
   presence_flag: boolean;
+  /** The value of the row so many later, counted before features drop any; the last rows have none. */
+  shift: number;
 }
 
 /** What clients may build on. */
@@ -838,6 +888,13 @@ export interface Freshness {
   latest_job_update_at: string | null;
   latest_conversion_update_at: string | null;
   latest_output_update_at: string | null;
+}
+
+/** A function at the top of a script; ``problem`` is why no computation can call it, or None. */
+export interface Function {
+  name: string;
+  line: number;
+  problem: string | null;
 }
 
 /** A long time without a message. */
@@ -945,7 +1002,7 @@ export interface Input {
 
 /** What is to be looked at. */
 export interface InspectRequest {
-  /** None of them is all. */
+  /** None of them is all; blanks around names do not count. */
   topics: string[];
   /** Messages shown per topic. */
   sample_n: number;
@@ -1079,6 +1136,23 @@ export interface JobFigures {
   active_count: number;
   failed_last_24h: number;
   status_counts: { [name: string]: number };
+}
+
+/** A line of a job's log: what the sidecar did with it, or what its worker said. */
+export interface JobLogLine {
+  number: number;
+  attempt: number;
+  time: string;
+  level: "info" | "warning" | "error";
+  source: "sidecar" | "worker";
+  text: string;
+}
+
+/** A page of a job's log; ``total`` counts the lines that are kept. */
+export interface JobLogPage {
+  items: JobLogLine[];
+  total: number;
+  next_cursor: string | null;
 }
 
 /** Data of an error 409: the job has not ended yet; other members may stand beside. */
@@ -1534,6 +1608,15 @@ export interface ReindexResult {
   total_requested: number;
 }
 
+/** A page that is written: one HTML file that loads nothing, to be opened in a browser or a web view. */
+export interface ReportResult {
+  asset_id: string;
+  file_path: string;
+  media_type: string;
+  size_bytes: number;
+  sha256: string;
+}
+
 /** How image payloads and nulls are represented in the outputs of a conversion. */
 export interface RepresentationPolicy {
   policy_version: number;
@@ -1570,6 +1653,12 @@ export interface ResampleRows {
   /** No row where no topic has a value. */
   skip_empty: boolean;
   clock: string;
+}
+
+/** The workspace as it is now; ``replaced_path`` is where the database that was there lies. */
+export interface RestoredWorkspace {
+  workspace: Workspace;
+  replaced_path: string | null;
 }
 
 /** Rows in the order of the file; ``columns`` are those of the file or those that were asked for. */
@@ -1615,10 +1704,55 @@ export interface Schema {
   version: number;
 }
 
+/** What a script is. */
+export interface ScriptCheck {
+  script: ScriptInfo;
+  /** Those at its top; ``problem`` is why no computation can call one. */
+  functions: Function[];
+  /** The first rows of the dataset, where they were asked for. */
+  rows: ({ [name: string]: Json })[] | null;
+  /** Why it fails, with file and line; null where nothing was found. */
+  problem: string | null;
+  /** Where. */
+  line: number | null;
+}
+
 /** Data of an error 422: a user script failed; other members may stand beside. */
 export interface ScriptFailedData {
   kind: "script_failed";
   hint?: string;
+}
+
+/** A script; ``changed``: it was enabled and is another now, ``missing``: it was enabled and is gone. */
+export interface ScriptInfo {
+  path: string;
+  status: "enabled" | "disabled" | "changed" | "missing";
+  size_bytes: number | null;
+  sha256: string | null;
+  registered_time: string | null;
+}
+
+/** Data of an error 409: the script is not registered, or has changed since; other members may stand beside. */
+export interface ScriptNotEnabledData {
+  kind: "script_not_enabled";
+  hint?: string;
+  script: string;
+}
+
+/** Data of an error 404: the folder of scripts has no such file; other members may stand beside. */
+export interface ScriptNotFoundData {
+  kind: "script_not_found";
+  hint?: string;
+  script: string;
+}
+
+/** A page of scripts and the folder they lie in. */
+export interface ScriptPage {
+  folder: string;
+  items: ScriptInfo[];
+  total: number;
+  next_cursor: string | null;
+  total_is_lower_bound: boolean;
 }
 
 /** Name and version of this sidecar. */
@@ -1968,6 +2102,17 @@ export interface WorkspaceBusyData {
   jobs: { [name: string]: number };
 }
 
+/** What is wrong with a workspace. */
+export interface WorkspaceCheck {
+  workspace_id: string;
+  ok: boolean;
+  problems: string[];
+  n_files: number;
+  n_missing_files: number;
+  missing_files: string[];
+  backups: Backup[];
+}
+
 /** Data of an error 409: the folder cannot become or stop being a workspace; other members may stand beside. */
 export interface WorkspaceConflictData {
   kind: "workspace_conflict";
@@ -2039,6 +2184,7 @@ export interface SetTraceParams {
 
 /** Params of `assets/attachTag`. */
 export interface AssetsAttachTagParams {
+  /** Id of a registered log. */
   asset_id: string;
   /** id or name */
   tag_id: string;
@@ -2048,6 +2194,7 @@ export interface AssetsAttachTagParams {
 
 /** Params of `assets/detachTag`. */
 export interface AssetsDetachTagParams {
+  /** Id of a registered log. */
   asset_id: string;
   /** id or name */
   tag_id: string;
@@ -2057,6 +2204,7 @@ export interface AssetsDetachTagParams {
 
 /** Params of `assets/get`. */
 export interface AssetsGetParams {
+  /** Id of a registered log. */
   asset_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2064,6 +2212,7 @@ export interface AssetsGetParams {
 
 /** Params of `assets/index`. */
 export interface AssetsIndexParams {
+  /** Id of a registered log. */
   asset_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2073,11 +2222,13 @@ export interface AssetsIndexParams {
 
 /** Params of `assets/list`. */
 export interface AssetsListParams {
+  /** Items of a page at most. */
   limit?: number;
   /** next_cursor of the page before */
   cursor?: string | null;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** A field of the items, after - to descend; without it the order is the one the method tells of. */
   sort?: "registered_time" | "-registered_time" | "last_indexed_time" | "-last_indexed_time" | "file_name" | "-file_name" | "file_size" | "-file_size" | null;
   /** part of name, type or path */
   search?: string | null;
@@ -2085,16 +2236,23 @@ export interface AssetsListParams {
   tag?: string | null;
   /** file type, whatever the case */
   type?: string | null;
+  /** Of indexing. */
   status?: "pending" | "indexing" | "indexed" | "failed" | null;
   /** seconds */
   min_duration?: number | null;
   /** seconds */
   max_duration?: number | null;
+  /** Bound of the time of the first message; assets without one are left out. */
   start_after?: string | null;
+  /** Likewise. */
   start_before?: string | null;
+  /** Bound of the size of the file. */
   min_size_bytes?: number | null;
+  /** Likewise. */
   max_size_bytes?: number | null;
+  /** Bound of the time of registration. */
   registered_after?: string | null;
+  /** Likewise. */
   registered_before?: string | null;
 }
 
@@ -2120,12 +2278,27 @@ export interface AssetsReindexAllParams {
   workDoneToken?: string | number;
 }
 
+/** Params of `assets/report`. */
+export interface AssetsReportParams {
+  /** id of the asset; it need not be indexed */
+  asset_id: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** absolute path of the page; without it the page of the asset in the workspace's own folder */
+  output_path?: string | null;
+  /** whether a file at output_path is replaced; the workspace's own page always is */
+  overwrite?: boolean;
+  /** progress of the request is reported under this token by $/progress */
+  workDoneToken?: string | number;
+}
+
 /** Params of `assets/scanDirectory`. */
 export interface AssetsScanDirectoryParams {
   /** ~ is expanded */
   directory_path: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** With all folders below it, hidden ones too. */
   recursive?: boolean;
   /** progress of the request is reported under this token by $/progress */
   workDoneToken?: string | number;
@@ -2135,6 +2308,7 @@ export interface AssetsScanDirectoryParams {
 export interface AssetsUploadParams {
   /** what follows the last slash counts */
   file_name: string;
+  /** The bytes of the file. */
   data_base64: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2142,6 +2316,7 @@ export interface AssetsUploadParams {
 
 /** Params of `assets/uploadAbort`. */
 export interface AssetsUploadAbortParams {
+  /** As ``assets/uploadBegin`` gave it. */
   upload_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2151,6 +2326,7 @@ export interface AssetsUploadAbortParams {
 export interface AssetsUploadBeginParams {
   /** what follows the last slash counts */
   file_name: string;
+  /** Of the whole file. */
   size_bytes: number;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2160,8 +2336,11 @@ export interface AssetsUploadBeginParams {
 
 /** Params of `assets/uploadChunk`. */
 export interface AssetsUploadChunkParams {
+  /** As ``assets/uploadBegin`` gave it. */
   upload_id: string;
+  /** Where they begin in the file: all bytes before have come. */
   offset: number;
+  /** The bytes. */
   data_base64: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2169,6 +2348,7 @@ export interface AssetsUploadChunkParams {
 
 /** Params of `assets/uploadCommit`. */
 export interface AssetsUploadCommitParams {
+  /** As ``assets/uploadBegin`` gave it. */
   upload_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2248,11 +2428,13 @@ export interface ConversionConfigsImportParams {
 
 /** Params of `conversionConfigs/list`. */
 export interface ConversionConfigsListParams {
+  /** Items of a page at most. */
   limit?: number;
   /** next_cursor of the page before */
   cursor?: string | null;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** A field of the items, after - to descend; without it the order is the one the method tells of. */
   sort?: "updated_at" | "-updated_at" | "name" | "-name" | null;
 }
 
@@ -2300,6 +2482,10 @@ export interface ConversionsCreateParams {
   spec?: { [name: string]: Json } | null;
   /** id or name */
   saved_config_id?: string | null;
+  /** index what never was, and have the conversion wait for it, instead of refusing it */
+  index_first?: boolean;
+  /** link files of an earlier conversion of the same log that would come out the same */
+  reuse?: boolean;
   /** progress of the request is reported under this token by $/progress */
   workDoneToken?: string | number;
 }
@@ -2308,12 +2494,19 @@ export interface ConversionsCreateParams {
 export interface ConversionsDraftParams {
   /** id of the asset; it need not be indexed */
   asset_id: string;
+  /** None of them is all; blanks around names do not count. */
   topics?: string[];
+  /** Messages shown per topic. */
   sample_n?: number;
+  /** Names that the path of a candidate may have; what lies deeper is one candidate. */
   max_depth?: number;
+  /** Elements shown of a list. */
   max_sequence_items?: number;
+  /** ``fail`` ends the inspection at a message that cannot be decoded. */
   on_failure?: "skip" | "warn" | "fail";
+  /** Which of the types of a topic is meant. */
   topic_type_hints?: { [name: string]: string };
+  /** A small PNG of each image topic. */
   thumbnails?: boolean;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2333,12 +2526,19 @@ export interface ConversionsGetParams {
 export interface ConversionsInspectParams {
   /** id of the asset; it need not be indexed */
   asset_id: string;
+  /** None of them is all; blanks around names do not count. */
   topics?: string[];
+  /** Messages shown per topic. */
   sample_n?: number;
+  /** Names that the path of a candidate may have; what lies deeper is one candidate. */
   max_depth?: number;
+  /** Elements shown of a list. */
   max_sequence_items?: number;
+  /** ``fail`` ends the inspection at a message that cannot be decoded. */
   on_failure?: "skip" | "warn" | "fail";
+  /** Which of the types of a topic is meant. */
   topic_type_hints?: { [name: string]: string };
+  /** A small PNG of each image topic. */
   thumbnails?: boolean;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2348,11 +2548,13 @@ export interface ConversionsInspectParams {
 
 /** Params of `conversions/list`. */
 export interface ConversionsListParams {
+  /** Items of a page at most. */
   limit?: number;
   /** next_cursor of the page before */
   cursor?: string | null;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** A field of the items, after - to descend; without it the order is the one the method tells of. */
   sort?: "created_at" | "-created_at" | null;
   image_payload_contract?: string | null;
   legacy_compatible?: boolean | null;
@@ -2364,11 +2566,17 @@ export interface ConversionsPreviewParams {
   asset_id: string;
   /** a spec or a spec document with row_strategy and features */
   spec: { [name: string]: Json };
+  /** How many. */
   sample_n?: number;
+  /** Number of the first row, counted before features drop any. */
   start_row?: number | null;
+  /** Seconds after the first row, from which on rows are shown. */
   offset_s?: number | null;
+  /** Row time from which on rows are shown. */
   start_ns?: number | null;
+  /** Row time from which on rows are shown. */
   start_ns_str?: string | null;
+  /** In the place of those of the spec. */
   topic_type_hints?: { [name: string]: string };
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2409,12 +2617,19 @@ export interface DraftsConfirmParams {
 export interface DraftsCreateParams {
   /** id of the asset; it need not be indexed */
   asset_id: string;
+  /** None of them is all; blanks around names do not count. */
   topics?: string[];
+  /** Messages shown per topic. */
   sample_n?: number;
+  /** Names that the path of a candidate may have; what lies deeper is one candidate. */
   max_depth?: number;
+  /** Elements shown of a list. */
   max_sequence_items?: number;
+  /** ``fail`` ends the inspection at a message that cannot be decoded. */
   on_failure?: "skip" | "warn" | "fail";
+  /** Which of the types of a topic is meant. */
   topic_type_hints?: { [name: string]: string };
+  /** A small PNG of each image topic. */
   thumbnails?: boolean;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2445,11 +2660,13 @@ export interface DraftsGetParams {
 
 /** Params of `drafts/list`. */
 export interface DraftsListParams {
+  /** Items of a page at most. */
   limit?: number;
   /** next_cursor of the page before */
   cursor?: string | null;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** A field of the items, after - to descend; without it the order is the one the method tells of. */
   sort?: "updated_at" | "-updated_at" | "created_at" | "-created_at" | null;
   status?: "draft" | "confirmed" | "saved" | "discarded" | null;
   asset_id?: string | null;
@@ -2459,11 +2676,17 @@ export interface DraftsListParams {
 /** Params of `drafts/preview`. */
 export interface DraftsPreviewParams {
   draft_id: string;
+  /** How many. */
   sample_n?: number;
+  /** Number of the first row, counted before features drop any. */
   start_row?: number | null;
+  /** Seconds after the first row, from which on rows are shown. */
   offset_s?: number | null;
+  /** Row time from which on rows are shown. */
   start_ns?: number | null;
+  /** Row time from which on rows are shown. */
   start_ns_str?: string | null;
+  /** In the place of those of the spec. */
   topic_type_hints?: { [name: string]: string };
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2511,17 +2734,32 @@ export interface JobsGetParams {
 
 /** Params of `jobs/list`. */
 export interface JobsListParams {
+  /** Items of a page at most. */
   limit?: number;
   /** next_cursor of the page before */
   cursor?: string | null;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** A field of the items, after - to descend; without it the order is the one the method tells of. */
   sort?: "updated_at" | "-updated_at" | "created_at" | "-created_at" | null;
   type?: "index" | "convert" | "analyze" | null;
   status?: "queued" | "running" | "cancelling" | "succeeded" | "failed" | "cancelled" | "interrupted" | null;
   asset_id?: string | null;
   created_after?: string | null;
   created_before?: string | null;
+}
+
+/** Params of `jobs/logs`. */
+export interface JobsLogsParams {
+  job_id: string;
+  /** Items of a page at most. */
+  limit?: number;
+  /** next_cursor of the page before */
+  cursor?: string | null;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** of one attempt only */
+  attempt?: number | null;
 }
 
 /** Params of `jobs/retry`. */
@@ -2533,6 +2771,7 @@ export interface JobsRetryParams {
 
 /** Params of `outputs/content`. */
 export interface OutputsContentParams {
+  /** Id of a published file. */
   output_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2544,6 +2783,7 @@ export interface OutputsContentParams {
 
 /** Params of `outputs/get`. */
 export interface OutputsGetParams {
+  /** Id of a published file. */
   output_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2551,23 +2791,31 @@ export interface OutputsGetParams {
 
 /** Params of `outputs/list`. */
 export interface OutputsListParams {
+  /** Items of a page at most. */
   limit?: number;
   /** next_cursor of the page before */
   cursor?: string | null;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** A field of the items, after - to descend; without it the order is the one the method tells of. */
   sort?: "created_at" | "-created_at" | "file_name" | "-file_name" | "size_bytes" | "-size_bytes" | null;
   /** part of name, path, format, role or conversion id */
   search?: string | null;
+  /** Such as parquet, tfrecord, json or md, whatever the case. */
   format?: string | null;
+  /** dataset, manifest, report or sidecar, whatever the case. */
   role?: string | null;
+  /** ready, missing or invalid, whatever the case. */
   availability?: string | null;
+  /** Id of an asset that they were made from. */
   asset_id?: string | null;
+  /** Id of the conversion that wrote them. */
   conversion_id?: string | null;
 }
 
 /** Params of `outputs/rows`. */
 export interface OutputsRowsParams {
+  /** Id of a published dataset. */
   output_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2583,13 +2831,52 @@ export interface OutputsRowsParams {
 
 /** Params of `outputs/schema`. */
 export interface OutputsSchemaParams {
+  /** Id of a published file. */
   output_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
 }
 
+/** Params of `scripts/check`. */
+export interface ScriptsCheckParams {
+  /** below the scripts folder of the workspace, with slashes */
+  path: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** must be one that can be called */
+  function?: string | null;
+  /** with asset_id: run the computations of this spec over its first rows */
+  spec?: { [name: string]: Json } | null;
+  asset_id?: string | null;
+  /** progress of the request is reported under this token by $/progress */
+  workDoneToken?: string | number;
+}
+
+/** Params of `scripts/list`. */
+export interface ScriptsListParams {
+  /** Items of a page at most. */
+  limit?: number;
+  /** next_cursor of the page before */
+  cursor?: string | null;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** A field of the items, after - to descend; without it the order is the one the method tells of. */
+  sort?: "path" | "-path" | null;
+  status?: "enabled" | "disabled" | "changed" | "missing" | null;
+}
+
+/** Params of `scripts/register`. */
+export interface ScriptsRegisterParams {
+  /** below the scripts folder of the workspace, with slashes */
+  path: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  enabled?: boolean;
+}
+
 /** Params of `tags/create`. */
 export interface TagsCreateParams {
+  /** As it is to be shown; names are the same whatever their case and the blanks in them. */
   name: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2597,16 +2884,28 @@ export interface TagsCreateParams {
 
 /** Params of `tags/list`. */
 export interface TagsListParams {
+  /** Items of a page at most. */
   limit?: number;
   /** next_cursor of the page before */
   cursor?: string | null;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** A field of the items, after - to descend; without it the order is the one the method tells of. */
   sort?: "name" | "-name" | "created_at" | "-created_at" | "asset_count" | "-asset_count" | null;
 }
 
 /** Params of `workspaces/activate`. */
 export interface WorkspacesActivateParams {
+  workspace_id: string;
+}
+
+/** Params of `workspaces/backup`. */
+export interface WorkspacesBackupParams {
+  workspace_id: string;
+}
+
+/** Params of `workspaces/check`. */
+export interface WorkspacesCheckParams {
   workspace_id: string;
 }
 
@@ -2627,10 +2926,19 @@ export interface WorkspacesDeleteParams {
 
 /** Params of `workspaces/list`. */
 export interface WorkspacesListParams {
+  /** Items of a page at most. */
   limit?: number;
   /** next_cursor of the page before */
   cursor?: string | null;
+  /** A field of the items, after - to descend; without it the order is the one the method tells of. */
   sort?: "last_opened_at" | "-last_opened_at" | "created_at" | "-created_at" | "name" | "-name" | null;
+}
+
+/** Params of `workspaces/restore`. */
+export interface WorkspacesRestoreParams {
+  workspace_id: string;
+  /** of a backup, as workspaces/check lists them; null: the newest */
+  file_name?: string | null;
 }
 
 /** Params of `$/progress`. */
@@ -2745,6 +3053,8 @@ export interface Requests {
   "assets/registerDialog": { params: AssetsRegisterDialogParams | undefined; result: DialogResult };
   /** Index what is pending, has failed or never was indexed; failures are listed, finished assets stay. */
   "assets/reindexAll": { params: AssetsReindexAllParams | undefined; result: ReindexResult };
+  /** Draw a log as an HTML page: timeline, rates, latencies, fields, pictures, findings; it need not be indexed. */
+  "assets/report": { params: AssetsReportParams; result: ReportResult };
   /** Register every log in a folder; what was registered before a cancellation stays. */
   "assets/scanDirectory": { params: AssetsScanDirectoryParams; result: ScanResult };
   /** Keep a log's bytes among the raw data and register it. */
@@ -2815,6 +3125,8 @@ export interface Requests {
   "jobs/get": { params: JobsGetParams; result: Job };
   /** Jobs, the newest first. */
   "jobs/list": { params: JobsListParams | undefined; result: JobPage };
+  /** What happened to a job and what its workers said, the oldest line first; the newest 2000 lines are kept. */
+  "jobs/logs": { params: JobsLogsParams; result: JobLogPage };
   /** Do a failed or cancelled job again, as a new job that names this one in `retry_of`. */
   "jobs/retry": { params: JobsRetryParams; result: Job };
   /** Bytes of a published file. */
@@ -2827,18 +3139,30 @@ export interface Requests {
   "outputs/rows": { params: OutputsRowsParams; result: RowPage };
   /** The columns of a Parquet or TFRecord output. */
   "outputs/schema": { params: OutputsSchemaParams; result: OutputSchema };
+  /** Look at a script without running it; with a spec and an asset, run the spec's computations over a few rows. */
+  "scripts/check": { params: ScriptsCheckParams; result: ScriptCheck };
+  /** Scripts in the workspace's folder, by path, and those that were registered and are gone. */
+  "scripts/list": { params: ScriptsListParams | undefined; result: ScriptPage };
+  /** Let a script run, as it is now, with all that its user may do; or let it run no more. */
+  "scripts/register": { params: ScriptsRegisterParams; result: ScriptInfo };
   /** Make a tag that no asset carries yet. */
   "tags/create": { params: TagsCreateParams; result: TagEntry };
   /** Tags by name, capitals first, with the number of assets that carry them. */
   "tags/list": { params: TagsListParams | undefined; result: TagPage };
   /** Make a workspace the active one, here and for processes to come. */
   "workspaces/activate": { params: WorkspacesActivateParams; result: Workspace };
+  /** Copy the database of a workspace into its folder of backups, while it is used. */
+  "workspaces/backup": { params: WorkspacesBackupParams; result: Backup };
+  /** Look at all of a workspace: its database in full, the files it tells of, its backups. */
+  "workspaces/check": { params: WorkspacesCheckParams; result: WorkspaceCheck };
   /** Make a workspace in a folder, or register the one that is there. */
   "workspaces/create": { params: WorkspacesCreateParams; result: Workspace };
   /** Remove a workspace with all that it holds; the folder around it and the logs stay. */
   "workspaces/delete": { params: WorkspacesDeleteParams; result: null };
   /** The registered workspaces, the one opened last first. */
   "workspaces/list": { params: WorkspacesListParams | undefined; result: WorkspacePage };
+  /** Put a backup in the place of a workspace's database, which is kept under another name. */
+  "workspaces/restore": { params: WorkspacesRestoreParams; result: RestoredWorkspace };
 }
 
 /** Notifications to the sidecar. */
@@ -2903,6 +3227,8 @@ export const ERROR_CODES = {
   unsupported: 422,
   quality_gate: 422,
   script_failed: 422,
+  script_not_found: 404,
+  script_not_enabled: 409,
   invalid_spec: 422,
   invalid_path: 400,
   cursor_mismatch: 400,
@@ -2913,6 +3239,7 @@ export const ERROR_CODES = {
   workspace_conflict: 409,
   workspace_newer: 409,
   workspace_corrupt: 409,
+  backup_not_found: 404,
   asset_not_found: 404,
   asset_already_registered: 409,
   tag_not_found: 404,
@@ -2994,6 +3321,9 @@ export abstract class Methods {
     /** Index what is pending, has failed or never was indexed; failures are listed, finished assets stay. */
     reindexAll: (params?: AssetsReindexAllParams, options?: CallOptions): Promise<ReindexResult> =>
       this.call("assets/reindexAll", params, options),
+    /** Draw a log as an HTML page: timeline, rates, latencies, fields, pictures, findings; it need not be indexed. */
+    report: (params: AssetsReportParams, options?: CallOptions): Promise<ReportResult> =>
+      this.call("assets/report", params, options),
     /** Register every log in a folder; what was registered before a cancellation stays. */
     scanDirectory: (params: AssetsScanDirectoryParams, options?: CallOptions): Promise<ScanResult> =>
       this.call("assets/scanDirectory", params, options),
@@ -3112,6 +3442,9 @@ export abstract class Methods {
     get: (params: JobsGetParams, options?: CallOptions): Promise<Job> => this.call("jobs/get", params, options),
     /** Jobs, the newest first. */
     list: (params?: JobsListParams, options?: CallOptions): Promise<JobPage> => this.call("jobs/list", params, options),
+    /** What happened to a job and what its workers said, the oldest line first; the newest 2000 lines are kept. */
+    logs: (params: JobsLogsParams, options?: CallOptions): Promise<JobLogPage> =>
+      this.call("jobs/logs", params, options),
     /** Do a failed or cancelled job again, as a new job that names this one in `retry_of`. */
     retry: (params: JobsRetryParams, options?: CallOptions): Promise<Job> => this.call("jobs/retry", params, options),
   };
@@ -3134,6 +3467,18 @@ export abstract class Methods {
       this.call("outputs/schema", params, options),
   };
 
+  readonly scripts = {
+    /** Look at a script without running it; with a spec and an asset, run the spec's computations over a few rows. */
+    check: (params: ScriptsCheckParams, options?: CallOptions): Promise<ScriptCheck> =>
+      this.call("scripts/check", params, options),
+    /** Scripts in the workspace's folder, by path, and those that were registered and are gone. */
+    list: (params?: ScriptsListParams, options?: CallOptions): Promise<ScriptPage> =>
+      this.call("scripts/list", params, options),
+    /** Let a script run, as it is now, with all that its user may do; or let it run no more. */
+    register: (params: ScriptsRegisterParams, options?: CallOptions): Promise<ScriptInfo> =>
+      this.call("scripts/register", params, options),
+  };
+
   readonly tags = {
     /** Make a tag that no asset carries yet. */
     create: (params: TagsCreateParams, options?: CallOptions): Promise<TagEntry> =>
@@ -3146,6 +3491,12 @@ export abstract class Methods {
     /** Make a workspace the active one, here and for processes to come. */
     activate: (params: WorkspacesActivateParams, options?: CallOptions): Promise<Workspace> =>
       this.call("workspaces/activate", params, options),
+    /** Copy the database of a workspace into its folder of backups, while it is used. */
+    backup: (params: WorkspacesBackupParams, options?: CallOptions): Promise<Backup> =>
+      this.call("workspaces/backup", params, options),
+    /** Look at all of a workspace: its database in full, the files it tells of, its backups. */
+    check: (params: WorkspacesCheckParams, options?: CallOptions): Promise<WorkspaceCheck> =>
+      this.call("workspaces/check", params, options),
     /** Make a workspace in a folder, or register the one that is there. */
     create: (params: WorkspacesCreateParams, options?: CallOptions): Promise<Workspace> =>
       this.call("workspaces/create", params, options),
@@ -3155,5 +3506,8 @@ export abstract class Methods {
     /** The registered workspaces, the one opened last first. */
     list: (params?: WorkspacesListParams, options?: CallOptions): Promise<WorkspacePage> =>
       this.call("workspaces/list", params, options),
+    /** Put a backup in the place of a workspace's database, which is kept under another name. */
+    restore: (params: WorkspacesRestoreParams, options?: CallOptions): Promise<RestoredWorkspace> =>
+      this.call("workspaces/restore", params, options),
   };
 }
