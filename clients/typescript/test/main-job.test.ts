@@ -1,33 +1,11 @@
-// The main job, from nothing to a dataset, against the real sidecar. HEPHAES_SERVE is its command, HEPHAES_LOG a log.
+// The main job, from nothing to a dataset, against the real sidecar.
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { CancellationTokenSource } from "vscode-jsonrpc/node";
-import { ERROR_CODES, isRpcError, type HephaesClient, type Progress, type WorkDone } from "../src/client.js";
-import { spawnSidecar } from "../src/node.js";
-
-const command = JSON.parse(process.env["HEPHAES_SERVE"] ?? '["hephaes-rpc", "serve"]') as string[];
-const log = process.env["HEPHAES_LOG"] ?? "";
-
-async function withSidecar(run: (client: HephaesClient, folder: string) => Promise<void>): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "hephaes-"));
-  const env = { ...process.env, HEPHAES_BACKEND_DATA_DIR: join(folder, "data") };
-  const { client, process: child } = spawnSidecar(command, { env });
-  try {
-    await run(client, folder);
-    const exited = once(child, "exit");
-    await client.stop();
-    assert.deepEqual(await exited, [0, null]);
-  } finally {
-    child.kill("SIGKILL");
-    client.connection.dispose();
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
+import { ERROR_CODES, isRpcError, type Progress, type WorkDone } from "../src/client.js";
+import { log, withSidecar } from "./sidecar.js";
 
 test("a log becomes a dataset", { timeout: 120_000 }, async () => {
   await withSidecar(async (client, folder) => {
