@@ -385,9 +385,6 @@ def _resolved(spec: ConversionSpec, assets: Sequence[AssetDetail]) -> Mapping[st
         for each in assets
     ]
     if spec.mapping is None:
-        if not streams[0]:
-            first = assets[0].asset
-            raise HephaesError("unsupported", f"{first.file_name}: the log has no topics", asset_id=first.id)
         return auto_mapping([stream for stream in streams[0] if stream.undecodable is None])
     for each, known in zip(assets, streams, strict=True):
         name = each.asset.file_name

@@ -648,7 +648,6 @@ ROUTES = [
             no(422, "config_invalid", saved_config_id="$broken_config"),
             no(422, "invalid_spec", mapping={"x": ["/nothing"]}),
             no(422, "invalid_spec", spec={"features": 7}),
-            no(422, "unsupported", asset_ids=["$empty_asset"]),
         ],
     ),
     Route(
