@@ -58,6 +58,10 @@ bench: $(VENV)/.installed-test
 compare: $(VENV)/.installed-test
 	$(BIN)/python -m tests.compare $(CASES) $(if $(WRITE),--write)
 
+# What both draft for the same logs; WRITE=1 brings docs/draft-differences.md up to date.
+compare-drafts: $(VENV)/.installed-test
+	$(BIN)/python -m tests.compare.drafts $(if $(WRITE),--write)
+
 clean:
 	rm -rf build dist $(VENV) hephaes_rpc.egg-info demo-out
 	rm -f hephaes_native/*.c hephaes_native/*.so

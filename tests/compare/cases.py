@@ -53,12 +53,12 @@ def made_logs(folder: Path) -> list[Path]:
     return [logs.write_bag(folder / "robot.bag"), logs.write_mcap(folder / "robot.mcap")]
 
 
-def real_logs(shared: Path) -> list[Path]:
+def real_logs(shared: Path, most_bytes: int = MAX_BYTES) -> list[Path]:
     """Small logs of the project and, where it is there, of the corpus; equal files once."""
     found = [*sorted(DATA.glob("*.*")), *sorted((shared / "corpus").rglob("*.*"))]
     chosen: dict[bytes, Path] = {}
     for path in found:
-        if path.suffix in (".bag", ".mcap") and path.is_file() and path.stat().st_size <= MAX_BYTES:
+        if path.suffix in (".bag", ".mcap") and path.is_file() and path.stat().st_size <= most_bytes:
             chosen.setdefault(path.read_bytes(), path)
     return list(chosen.values())
 

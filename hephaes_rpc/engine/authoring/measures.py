@@ -37,7 +37,7 @@ _NAMES_BESIDE = ("name", "names", "joint_names", "labels")
 _DESCRIBING = re.compile(
     r"covariance|^seq$|^sequence|frame_id$|^stamp$|^encoding$|^format$|^step$|_step$|^is_bigendian$|^is_dense$|^layout\.|"
     r"^fields\[|^(height|width)$|_type$|^binning|^distortion_model$|^roi\.|^(angle|range)_(min|max|increment)$|"
-    r"variance$|^field_of_view$|^(min|max)_range$|^scan_time$|^time_increment$|\.roi\.",
+    r"^info\.|variance$|^field_of_view$|^(min|max)_range$|^scan_time$|^time_increment$|\.roi\.",
 )
 _DESCRIBES, _EMPTY, _LEVEL = 60, 80, 1
 
