@@ -56,6 +56,7 @@ _ISSUE = {
 _DATA: dict[str, dict[str, Any]] = {
     "asset_ids": _TEXTS,
     "did_you_mean": {"type": ["string", "null"]},
+    "known": _TEXTS,
     "errors": {"type": "array", "items": _ISSUE},
     "expected_offset": {"type": "integer"},
     "jobs": {"type": "object", "additionalProperties": {"type": "integer"}},

@@ -125,7 +125,7 @@ export interface BackupNotFoundData {
   kind: "backup_not_found";
   hint?: string;
   file_name: string;
-  known: string;
+  known: string[];
 }
 
 /** Data of an error 422: the log is damaged or not a log; other members may stand beside. */
