@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 ROUNDS ?= 3
 export BENCH_WORK ?= bench-work
 
-.PHONY: demo test lint sanitize crash soak native bench compare clean
+.PHONY: demo test lint sanitize crash soak native bench compare compare-drafts clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m hephaes_rpc demo
