@@ -4,6 +4,7 @@ One event leaves it beside progress: ``answer`` with the result as JSON values, 
 Such an error is an answer like any other, so that the worker stays warm.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from hephaes_rpc.errors import HephaesError
 
 if TYPE_CHECKING:
     from hephaes_rpc.engine.computations.scripts import Scripts
+    from hephaes_rpc.engine.logs.kept import KeptLog
     from hephaes_rpc.jobs.tasks import Context
 
 
@@ -33,13 +35,21 @@ def answer(context: "Context") -> None:
     context.emit({"event": "answer", "value": found, "error": None})
 
 
+@functools.cache
+def _kept() -> "KeptLog":
+    """The log that this process was asked about last."""
+    from hephaes_rpc.engine.logs.kept import KeptLog
+
+    return KeptLog()
+
+
 def _inspect(context: "Context") -> dict[str, Any]:
     from hephaes_rpc.engine.authoring.authored import InspectRequest
     from hephaes_rpc.engine.authoring.workbench import inspect_log
     from hephaes_rpc.serde import structure, unstructure
 
     task = context.task
-    inspection = inspect_log(task["path"], structure(task["request"], InspectRequest), context)
+    inspection = inspect_log(task["path"], structure(task["request"], InspectRequest), context, _kept().open)
     return {"inspection": unstructure(inspection)}
 
 
@@ -50,7 +60,7 @@ def _draft(context: "Context") -> dict[str, Any]:
 
     task = context.task
     request, wanted = structure(task["request"], InspectRequest), structure(task["draft_request"], DraftRequest)
-    inspection, draft = draft_log(task["path"], request, wanted, context, time.perf_counter)
+    inspection, draft = draft_log(task["path"], request, wanted, context, time.perf_counter, _kept().open)
     return {"inspection": unstructure(inspection), "draft": unstructure(draft)}
 
 
@@ -63,7 +73,7 @@ def _preview(context: "Context") -> dict[str, Any]:
     task = context.task
     spec = load(task["spec"]).spec
     request = structure(task["request"], PreviewRequest)
-    found = preview_log(task["path"], spec, request, context, time.perf_counter, scripts_of(task))
+    found = preview_log(task["path"], spec, request, context, time.perf_counter, scripts_of(task), _kept().open)
     return {"preview": unstructure(found.result)}
 
 

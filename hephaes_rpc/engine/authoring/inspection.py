@@ -100,7 +100,8 @@ def inspect(log: LogReader, request: InspectRequest, check: Callable[[], None]) 
             chosen[name] = max(found, key=lambda s: (s.undecodable is None, s.message_count))
     readable = [stream for stream in chosen.values() if stream.undecodable is None]
     samples = {one.stream.topic: one for one in take_samples(log, readable, request.sample_n, check)}
-    index = log.index(log.slots(list(chosen.values())))
+    closed = [name for name in chosen if name not in samples]
+    index = log.index(log.slots([chosen[name] for name in closed]))
     topics: dict[str, TopicInspection] = {}
     looked: dict[str, Looked] = {}
     span = (summary_.start_ns, summary_.end_ns)
@@ -115,7 +116,7 @@ def inspect(log: LogReader, request: InspectRequest, check: Callable[[], None]) 
             )
             continue
         stream = chosen[name]
-        times = index.slot(list(chosen).index(name))[0]
+        times = samples[name].index if name in samples else index.slot(closed.index(name))[0]
         topics[name] = _Topic(stream, times, samples.get(name), rivals[name], request, span).inspect()
         if name in samples:
             same = [s for s in rivals[name] if s.type_name == stream.type_name]
@@ -208,12 +209,14 @@ class _Topic:
     def timing(self) -> dict[str, Any]:
         """What the index says."""
         times = self.times
-        found: dict[str, Any] = {"message_count": len(times), "activity": self.activity()}
+        disorder = 0
+        if np.any(times[1:] < times[:-1]):
+            disorder = int(np.count_nonzero(times < np.maximum.accumulate(times)))
+            times = np.sort(times)
+        found: dict[str, Any] = {"message_count": len(times), "activity": self.activity(times)}
         if not len(times):
             return found
-        found["out_of_order"] = int(np.count_nonzero(times < np.maximum.accumulate(times)))
-        times = np.sort(times)
-        found |= {"first_ns": int(times[0]), "last_ns": int(times[-1])}
+        found |= {"out_of_order": disorder, "first_ns": int(times[0]), "last_ns": int(times[-1])}
         steps = np.diff(times)
         if not len(steps):
             return found
@@ -231,14 +234,14 @@ class _Topic:
             ],
         }
 
-    def activity(self) -> list[int]:
-        """Messages per part of the log."""
+    def activity(self, times: Int64s) -> list[int]:
+        """Messages per part of the log, by sorted times."""
         start, end = self.span
         if start is None or end is None:
             return []
         width = max(1, -(-(end - start + 1) // BINS))
-        part = (self.times - start) // width
-        counts: list[int] = np.bincount(part, minlength=BINS)[:BINS].tolist()
+        edges = np.array([min(start + k * width, np.iinfo(np.int64).max) for k in range(BINS)])
+        counts: list[int] = np.diff(np.searchsorted(times, edges), append=len(times)).tolist()
         return counts
 
     def header(self, samples: Samples) -> dict[str, Any]:

@@ -5,7 +5,7 @@ first, spread over what they have; the others use what is chosen already and add
 chunk is read once.  The cost follows what is asked for and the number of streams, never the length of the log.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from hephaes_rpc.engine.logs.base import Payload
 from hephaes_rpc.engine.logs.types import Int32s, Int64s
 from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
 
+Flags = NDArray[np.bool_]
 SPREAD_CHUNKS = 4
 MAX_RAW_BYTES = 48 << 20
 MEASURED = 64
@@ -28,12 +29,13 @@ class Samples:
     """Messages of one stream.
 
     Args:
-        times: int64 per message, log time, in file order.
+        index: int64 per message of the stream, log time, in file order.
         messages: Whole messages, those that cannot be decoded left out; ``log_time`` has the times of the rest.
         failures: Why messages could not be decoded, by how many.
     """
 
     stream: Stream
+    index: Int64s
     messages: pa.StructArray
     log_time: Int64s
     failures: dict[str, int] = field(factory=dict)
@@ -54,7 +56,7 @@ def take_samples(log: LogReader, streams: Sequence[Stream], least: int, check: C
     index = log.index(slots)
     chunks = _choose(log, index, [least] * len(streams))
     taken = [_Taken(stream, *index.slot(k), chunks, least) for k, stream in enumerate(streams)]
-    for i in chunks.tolist():
+    for i in np.flatnonzero(chunks).tolist():
         check()
         data, walk = log.messages(i, slots)
         for k, one in enumerate(taken):
@@ -65,10 +67,10 @@ def take_samples(log: LogReader, streams: Sequence[Stream], least: int, check: C
 class _Taken:
     """What is taken of one stream."""
 
-    def __init__(self, stream: Stream, times: Int64s, chunk: Int32s, chunks: Int64s, least: int) -> None:
+    def __init__(self, stream: Stream, times: Int64s, chunk: Int32s, chunks: Flags, least: int) -> None:
         self.stream, self.least = stream, least
         self._times, self._chunk = times, chunk
-        self._there = np.flatnonzero(np.isin(chunk, chunks))
+        self._there = np.flatnonzero(chunks[chunk])
         self._wanted: Int64s | None = None
         self._decoder = StreamDecoder(stream.definition, stream.wire)
         self._statuses: list[NDArray[np.uint8]] = []
@@ -101,14 +103,14 @@ class _Taken:
         messages = self._decoder.take()
         messages.validate(full=True)
         times = self._times[nothing if self._wanted is None else self._wanted]
-        return Samples(self.stream, messages, times[status == 0], failures)
+        return Samples(self.stream, self._times, messages, times[status == 0], failures)
 
 
-def _choose(log: LogReader, index: TimeIndex, wanted: Sequence[int]) -> Int64s:
-    """The chunks to be read, in file order."""
+def _choose(log: LogReader, index: TimeIndex, wanted: Sequence[int]) -> Flags:
+    """Which chunks are read, bool per chunk."""
     chosen = np.zeros(len(log.chunks), np.bool_)
     raw = log.chunks.raw_bytes
-    holds = [np.unique(index.slot(k)[1], return_counts=True) for k in range(len(wanted))]
+    holds = [_runs(index.slot(k)[1]) for k in range(len(wanted))]
     spent = 0
     for k in sorted(range(len(wanted)), key=lambda k: len(holds[k][0])):
         chunks, counts = holds[k]
@@ -124,14 +126,22 @@ def _choose(log: LogReader, index: TimeIndex, wanted: Sequence[int]) -> Int64s:
                 spent += int(raw[chunk])
                 has += int(counts[place])
                 spread += 1
-    return np.flatnonzero(chosen)
+    return chosen
 
 
-def _spread_order(n: int) -> list[int]:
+def _runs(chunk: Int32s) -> tuple[Int32s, Int64s]:
+    """The distinct values of what ascends, and how many of each there are."""
+    ends = np.flatnonzero(np.append(chunk[1:] != chunk[:-1], True)[: len(chunk)])
+    return chunk[ends], np.diff(ends, prepend=-1)
+
+
+def _spread_order(n: int) -> Iterator[int]:
     """Numbers below ``n`` in an order whose every beginning is spread: the ends, then halves, quarters and so on."""
-    order: dict[int, None] = {}
+    told: set[int] = set()
     parts = 1
-    while n and len(order) < min(n, 4096):
-        order |= dict.fromkeys((n - 1) * k // parts for k in range(parts + 1))
+    while n and len(told) < min(n, 4096):
+        for place in ((n - 1) * k // parts for k in range(parts + 1)):
+            if place not in told:
+                told.add(place)
+                yield place
         parts *= 2
-    return list(order)

@@ -4,6 +4,7 @@ A chunk that turns out damaged or other than indexed makes the log rebuild its i
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeVar
 
 from hephaes_rpc.engine.authoring.authored import (
@@ -19,6 +20,7 @@ from hephaes_rpc.engine.authoring.inspection import Look, inspect
 from hephaes_rpc.engine.authoring.preview import Clock, Preview, preview
 from hephaes_rpc.engine.datasets.intake import UnreadableError
 from hephaes_rpc.engine.logs import LogReader, open_log
+from hephaes_rpc.engine.logs.base import Progress
 from hephaes_rpc.engine.specs.document import SpecDocument, to_dict
 from hephaes_rpc.engine.specs.spec import ConversionSpec
 from hephaes_rpc.engine.task import Context
@@ -28,15 +30,21 @@ if TYPE_CHECKING:
     from hephaes_rpc.engine.computations.scripts import Scripts
 
 T = TypeVar("T")
+Opener = Callable[[str, Progress], AbstractContextManager[LogReader]]
 
 
-def inspect_log(path: str, request: InspectRequest, context: Context) -> Inspection:
+def inspect_log(path: str, request: InspectRequest, context: Context, opener: Opener = open_log) -> Inspection:
     """What a log holds; raises what ``open_log`` and ``inspect`` raise."""
-    return _over(path, context, lambda log: inspect(log, request, context.check).result)
+    return _over(path, context, opener, lambda log: inspect(log, request, context.check).result)
 
 
 def draft_log(
-    path: str, request: InspectRequest, wanted: DraftRequest, context: Context, clock: Clock
+    path: str,
+    request: InspectRequest,
+    wanted: DraftRequest,
+    context: Context,
+    clock: Clock,
+    opener: Opener = open_log,
 ) -> tuple[Inspection, DraftResult]:
     """What a log holds and a spec for it; a preview that fails is a warning."""
 
@@ -53,7 +61,7 @@ def draft_log(
                 warnings.append(f"the draft could not be previewed: {error.message}")
         return look.result, _result(drafted, look, rows, warnings)
 
-    return _over(path, context, work)
+    return _over(path, context, opener, work)
 
 
 def _result(drafted: Draft, look: Look, rows: PreviewResult | None, warnings: list[str]) -> DraftResult:
@@ -80,19 +88,20 @@ def preview_log(
     context: Context,
     clock: Clock,
     scripts: "Scripts | None" = None,
+    opener: Opener = open_log,
 ) -> Preview:
     """Rows of the dataset that a spec makes of a log; raises what ``open_log`` and ``preview`` raise."""
-    return _over(path, context, lambda log: preview(log, spec, request, context, clock, scripts))
+    return _over(path, context, opener, lambda log: preview(log, spec, request, context, clock, scripts))
 
 
-def _over(path: str, context: Context, work: Callable[[LogReader], T]) -> T:
+def _over(path: str, context: Context, opener: Opener, work: Callable[[LogReader], T]) -> T:
     """Do ``work`` over an open log, once more after the index was rebuilt."""
 
     def indexed(done: int, total: int) -> None:
         context.check()
         context.progress("index", done, total, "bytes")
 
-    with open_log(path, indexed) as log:
+    with opener(path, indexed) as log:
         try:
             return work(log)
         except (UnreadableError, LogError) as error:

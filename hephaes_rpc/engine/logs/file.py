@@ -29,6 +29,7 @@ class LogFile:
             self._fd = os.open(self.path, _OPEN_FLAGS)
             self._opened = os.fstat(self._fd)
             self.size = self.stored_bytes = self._opened.st_size
+            self.can_reopen = True
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise HephaesError("invalid_path", f"{self.path} does not exist", path=self.path) from error
         except PermissionError as error:
@@ -80,11 +81,22 @@ class LogFile:
     def _changed(self, how: str) -> HephaesError:
         return HephaesError("source_changed", f"{self.path} changed while it was read: {how}", path=self.path)
 
+    def reopen(self) -> None:
+        """Open the file anew after ``close``; raises HephaesError where it is not the very file, as it was."""
+        again = LogFile(self.path)
+        self._fd, again._fd = again._fd, -1
+        try:
+            self.require_unchanged()
+        except HephaesError:
+            self.close()
+            raise
+
     def replaced(self, fd: int, damage: str | None) -> Self:
         """The unpacked content of this file, open as ``fd``, under the same path; this one is closed."""
         unpacked = type(self).__new__(type(self))
         unpacked.path, unpacked.stored_bytes, unpacked.damage = self.path, self.stored_bytes, damage
         unpacked._fd, unpacked.size, unpacked._opened = fd, os.fstat(fd).st_size, self._opened
+        unpacked.can_reopen = False
         self.close()
         return unpacked
 

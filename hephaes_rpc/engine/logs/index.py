@@ -18,7 +18,7 @@ from hephaes_native.records import Entries
 from hephaes_rpc.engine.logs.types import Int32s, Int64s, TimeIndex
 
 PIECE_MESSAGES = 1 << 18
-INT32 = (np.iinfo(np.int32).min, np.iinfo(np.int32).max)
+INT32 = (np.int64(np.iinfo(np.int32).min), np.int64(np.iinfo(np.int32).max))
 NO_TIMES = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
 
 
@@ -42,7 +42,8 @@ class ChunkEntries:
         connection, time, offset = (
             np.frombuffer(a, np.int64) for a in (entries.connection, entries.log_time, entries.offset)
         )
-        return cls(connection.astype(np.uint32), time, offset.clip(*INT32).astype(np.int32))
+        narrow = np.maximum(np.minimum(offset, INT32[1]), INT32[0]).astype(np.int32)
+        return cls(connection.astype(np.uint32), time, narrow)
 
     @classmethod
     def join(cls, pieces: Sequence[Self]) -> Self:
@@ -97,22 +98,23 @@ class MessageIndex:
     @classmethod
     def build(cls, chunks: Sequence[ChunkEntries]) -> Self:
         """Index of chunks in file order; each must be ``in_runs``."""
-        edges = [_run_edges(entries.connection) for entries in chunks]
-        chunk_run = np.cumsum([0, *(len(found) - 1 for found in edges)])
-        chunk = np.repeat(np.arange(len(chunks), dtype=np.int32), np.diff(chunk_run))
-        connection = np.concatenate(
-            [np.empty(0, np.uint32), *(c.connection[e[:-1]] for c, e in zip(chunks, edges, strict=True))]
+        pieces = list(_in_pieces(chunks))
+        runs = [_runs_in(chunks, piece) for piece in pieces]
+        chunk, connection, length = (
+            np.concatenate([np.empty(0, kind), *(found[k] for found in runs)])
+            for k, kind in enumerate((np.int32, np.uint32, np.int64))
         )
-        length = np.concatenate([np.empty(0, np.int64), *(np.diff(found) for found in edges)])
+        chunk_run = np.concatenate(([0], np.cumsum(np.bincount(chunk, minlength=len(chunks)))))
         order = np.argsort(connection, kind="stable")
         by_chunk = np.empty(len(order), np.int64)
         by_chunk[order] = np.arange(len(order))
         run_start = np.concatenate(([0], np.cumsum(length[order])))
         time, offset = np.empty(run_start[-1], np.int64), np.empty(run_start[-1], np.int32)
-        for i, entries in enumerate(chunks):
-            runs = slice(int(chunk_run[i]), int(chunk_run[i + 1]))
-            place = np.repeat(run_start[by_chunk[runs]] - edges[i][:-1], length[runs]) + np.arange(len(entries))
-            time[place], offset[place] = entries.time, entries.offset
+        for piece in pieces:
+            here = slice(int(chunk_run[piece.start]), int(chunk_run[piece.stop]))
+            place = _ranges(run_start[by_chunk[here]], length[here])
+            time[place] = np.concatenate([entries.time for entries in chunks[piece]])
+            offset[place] = np.concatenate([entries.offset for entries in chunks[piece]])
         return cls(time, offset, run_start, connection[order], chunk[order], by_chunk, chunk_run)
 
     def entries(self) -> Iterator[ChunkEntries]:
@@ -244,10 +246,27 @@ def _ranges(first: Int64s, length: Int64s) -> Int64s:
     return np.arange(end[-1] if len(end) else 0) + np.repeat(first - end + length, length)
 
 
-def _run_edges(connection: NDArray[np.uint32]) -> Int64s:
-    """Where the runs of a chunk begin, and their end, int64[runs + 1]."""
-    inside = np.flatnonzero(connection[1:] != connection[:-1]) + 1
-    return np.concatenate(([0], inside, [len(connection)])) if len(connection) else np.zeros(1, np.int64)
+def _in_pieces(chunks: Sequence[ChunkEntries]) -> Iterator[slice]:
+    """Chunks after each other, as many as have PIECE_MESSAGES messages, or one."""
+    first = messages = 0
+    for i, entries in enumerate(chunks):
+        if i > first and messages + len(entries) > PIECE_MESSAGES:
+            yield slice(first, i)
+            first, messages = i, 0
+        messages += len(entries)
+    if first < len(chunks):
+        yield slice(first, len(chunks))
+
+
+def _runs_in(chunks: Sequence[ChunkEntries], piece: slice) -> tuple[Int32s, NDArray[np.uint32], Int64s]:
+    """Chunk, connection and length of the runs of some chunks, int32[r], uint32[r] and int64[r]."""
+    connection = np.concatenate([entries.connection for entries in chunks[piece]])
+    ends = np.cumsum([len(entries) for entries in chunks[piece]])
+    begins = np.append(True, connection[1:] != connection[:-1])[: len(connection)]
+    begins[ends[ends < len(connection)]] = True
+    start = np.flatnonzero(begins)
+    chunk = (piece.start + np.searchsorted(ends, start, side="right")).astype(np.int32)
+    return chunk, connection[start], np.diff(np.append(start, len(connection)))
 
 
 def impossible(

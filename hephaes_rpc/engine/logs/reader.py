@@ -100,6 +100,16 @@ class RecordReader(IndexedReader):
         """Close the file; may be called twice."""
         self._file.close()
 
+    @property
+    def can_reopen(self) -> bool:
+        """Whether ``reopen`` may follow ``close``."""
+        return self._file.can_reopen
+
+    def reopen(self, progress: Progress) -> None:
+        """Open the file anew after ``close``; raises HephaesError where it is not the very file, as it was."""
+        self._file.reopen()
+        self._progress = progress
+
     # For the containers -----------------------------------------------------------------------------------------------
 
     def _at(self, position: int) -> str:
