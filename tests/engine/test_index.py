@@ -1,0 +1,53 @@
+"""The message index against plain lists, whatever pieces it is built in."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hephaes_rpc.engine.logs import index as module
+from hephaes_rpc.engine.logs.index import ChunkEntries, MessageIndex
+
+CHUNKS = st.lists(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 50)), max_size=6), max_size=9)
+
+
+def entries_of(messages: list[tuple[int, int]]) -> ChunkEntries:
+    connection, time = ([one[k] for one in messages] for k in (0, 1))
+    offset = np.arange(len(messages), dtype=np.int32) * 10
+    return ChunkEntries(np.array(connection, np.uint32), np.array(time, np.int64), offset).in_runs()
+
+
+def rows(entries: ChunkEntries) -> list[tuple[Any, ...]]:
+    return list(zip(entries.connection.tolist(), entries.time.tolist(), entries.offset.tolist(), strict=True))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@given(CHUNKS, st.integers(1, 9), st.sets(st.integers(0, 4)))
+def test_it_has_every_message_once(
+    monkeypatch: pytest.MonkeyPatch, chunks: list[list[tuple[int, int]]], piece: int, wanted: set[int]
+) -> None:
+    monkeypatch.setattr(module, "PIECE_MESSAGES", piece)
+    given_ = [entries_of(messages) for messages in chunks]
+    index = MessageIndex.build(given_)
+    assert [rows(found) for found in index.entries()] == [rows(entries) for entries in given_]
+    everything = [one for messages in chunks for one in messages]
+    assert index.counts() == {id_: sum(c == id_ for c, _ in everything) for id_ in {c for c, _ in everything}}
+    slots = np.full(5, -1, np.int32)
+    slots[sorted(wanted)] = np.arange(len(wanted))
+    found = index.select(slots)
+    for slot, id_ in enumerate(sorted(wanted)):
+        of = [(time, i) for i, messages in enumerate(chunks) for c, time in messages if c == id_]
+        time, chunk = found.slot(slot) if len(found.bounds) > slot + 1 else ([], [])
+        assert list(zip(list(time), list(chunk), strict=True)) == of
+
+
+def test_offsets_that_no_chunk_can_have_are_the_nearest() -> None:
+    class Native:
+        connection, log_time = (np.array(values, np.int64).tobytes() for values in ([1, 1, 1], [5, 6, 7]))
+        offset = np.array([2**40, -(2**40), 9], np.int64).tobytes()
+
+    found = ChunkEntries.of(Native())  # type: ignore[arg-type]
+    assert found.offset.tolist() == [2**31 - 1, -(2**31), 9]
+    assert found.time.tolist() == [5, 6, 7]
