@@ -88,6 +88,8 @@ COARSE = 0.25
 
 MIN_STAMPS = 10
 OFFSET_NS = NS_PER_S
+OWN_CLOCK_NS = 100_000_000 * NS_PER_S
+"""Stamps before this (1973), in a log after it, are of a clock that was never set."""
 COMMON_OFFSET_NS = NS_PER_S
 """Streams whose offsets differ by less than this share a clock."""
 JUMP_NS = 100 * NS_PER_MS

@@ -22,7 +22,7 @@ def rate(hz: float) -> str:
 
 def share(part: float) -> str:
     """``0.12 %``."""
-    return f"{100 * part:.2g} %"
+    return f"{100 * part:.0f} %" if part >= 0.1 else f"{100 * part:.2g} %"
 
 
 def counted(n: int, noun: str) -> str:
