@@ -12,7 +12,9 @@ from attrs import define, evolve
 
 from hephaes_rpc.engine.datasets.digests import StreamDigest, combined
 from hephaes_rpc.engine.logs import LogReader, Stream
+from hephaes_rpc.engine.logs.types import Int64s
 from hephaes_rpc.engine.quality import thresholds as at
+from hephaes_rpc.engine.quality.cadence import Silence
 from hephaes_rpc.engine.quality.clocks import Clock, clock_findings, sequence_of
 from hephaes_rpc.engine.quality.content import FieldRecord, FrameRecord, Run, StreamContent
 from hephaes_rpc.engine.quality.indexed import Examined, examine, finding, index_findings
@@ -123,7 +125,7 @@ def _findings(found: Read, clocks: Sequence[Clock | None]) -> Iterator[Finding]:
     streams = examined.summary.streams
     by_index = index_findings(examined)
     counting: set[str] = set()
-    for stream, content, clock in zip(streams, found.contents, clocks, strict=True):
+    for stream, cadence, content, clock in zip(streams, examined.cadences, found.contents, clocks, strict=True):
         if content is None:
             continue
         yield from _of_failures(stream, content)
@@ -132,8 +134,7 @@ def _findings(found: Read, clocks: Sequence[Clock | None]) -> Iterator[Finding]:
         for record in content.fields:
             yield from _of_field(stream, content, record)
         if clock is not None and len(stream.connections) == 1:
-            silences = [(f.start_ns, f.end_ns) for f in by_index if f.kind == "gap" and f.topic in (None, stream.topic)]
-            told = list(_of_sequence(stream, clock, silences))
+            told = list(_of_sequence(stream, clock, cadence.gaps, content.failed_times()))
             counting |= {stream.topic for _ in told}
             yield from told
     jumps = list(clock_findings([(s, c) for s, c in zip(streams, clocks, strict=True) if c is not None]))
@@ -152,7 +153,9 @@ def _explains(jump: Finding, gap: Finding) -> bool:
         return False
     leap = -jump.numbers["jump_ns"]
     lasts = gap.numbers["duration_ns"]
-    return gap.start_ns is not None and gap.start_ns <= jump.end_ns <= gap.end_ns and 0.8 * lasts <= leap <= lasts
+    if gap.start_ns is None or jump.start_ns is None or jump.start_ns > gap.end_ns or jump.end_ns < gap.start_ns:
+        return False
+    return abs(lasts - leap) <= at.LEAP * lasts
 
 
 def _of_failures(stream: Stream, content: StreamContent) -> Iterator[Finding]:
@@ -220,16 +223,16 @@ def _stuck(record: FieldRecord) -> str | None:
     return "a run" if record.changes >= at.LIVELY * outside else None
 
 
-def _of_sequence(stream: Stream, clock: Clock, silences: Sequence[tuple[int | None, int | None]]) -> Iterator[Finding]:
-    """Numbers left out by ``header.seq``, but for those in gaps that are told already."""
-    counted_ = sequence_of(clock)
-    if counted_ is None or not len(counted_.time):
+def _of_sequence(stream: Stream, clock: Clock, gaps: Sequence[Silence], failed: Int64s) -> Iterator[Finding]:
+    """Numbers left out by ``header.seq``, but for those in gaps and those of malformed messages, told already."""
+    numbers_ = sequence_of(clock)
+    if numbers_ is None:
         return
-    told = np.zeros(len(counted_.time), np.bool_)
-    for start, end in silences:
-        if start is not None and end is not None:
-            told |= (counted_.time > start) & (counted_.time <= end)
-    missing, time, since = counted_.missing[~told], counted_.time[~told], counted_.since[~told]
+    missing = numbers_.missing - (np.searchsorted(failed, numbers_.time) - np.searchsorted(failed, numbers_.since))
+    for gap in gaps:
+        missing[(numbers_.time > gap.start_ns) & (numbers_.time <= gap.end_ns)] = 0
+    lost = missing > 0
+    missing, time, since = missing[lost], numbers_.time[lost], numbers_.since[lost]
     if not len(missing):
         return
     n = int(missing.sum())

@@ -241,6 +241,7 @@ class StreamContent:
         self.failures = 0
         self.failure: tuple[str, int, int] | None = None
         self.messages = 0
+        self._failed: list[Int64s] = []
 
     def feed(self, data: bytes | memoryview, times: Int64s, offset: Int64s, length: Int64s) -> None:
         """Take the stream's messages of one chunk."""
@@ -249,6 +250,7 @@ class StreamContent:
         failed = np.flatnonzero(status)
         if len(failed):
             self.failures += len(failed)
+            self._failed.append(times[failed])
             first = int(times[failed[0]]) if self.failure is None else self.failure[1]
             reason = STATUS_NAMES[status[failed[0]]] if self.failure is None else self.failure[0]
             self.failure = (reason, first, int(times[failed[-1]]))
@@ -257,6 +259,10 @@ class StreamContent:
             self.frames.take(memoryview(data), times, offset, length)
         if self._decoder.nbytes >= BATCH_BYTES:
             self.flush()
+
+    def failed_times(self) -> Int64s:
+        """Log times of the malformed messages, ascending."""
+        return np.sort(np.concatenate(self._failed)) if self._failed else np.empty(0, np.int64)
 
     def flush(self) -> None:
         """Look at what was decoded since the last time."""

@@ -71,7 +71,7 @@ MISSING_WARNING = 0.001
 """Share of missing messages from which they are a warning."""
 RACE_NS = 100 * NS_PER_MS
 """Messages of streams that several nodes may publish on overtake each other by less than this at no fault."""
-JITTER_INFO, JITTER_WARNING = 0.15, 0.22
+JITTER_INFO, JITTER_WARNING = 0.1, 0.2
 RATE_CHANGE = 1.33
 """A stretch whose period differs by this factor from that of the whole stream has another rate."""
 MIN_STRETCH_NS = 2 * NS_PER_S
@@ -95,6 +95,8 @@ COMMON_OFFSET_NS = NS_PER_S
 JUMP_NS = 100 * NS_PER_MS
 JUMP_DRIFTS = 20
 """A jump is this many times larger than the offset usually changes from message to message."""
+LEAP = 0.2
+"""A gap is a leap of the log's clock where stamps go on but for this share of it."""
 LEVEL_MESSAGES = 5
 LEVEL_NS = 10 * NS_PER_S
 """The offset on either side of a jump is the median over this time, of at least LEVEL_MESSAGES messages."""
