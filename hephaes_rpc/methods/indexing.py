@@ -1,7 +1,7 @@
 """Jobs on an asset that requests wait for: its index, its analysis.
 
-Strategy: an asset has one such job of each kind at a time.  Requests of this process for the same asset share one run; a
-job that somebody else has made is joined, not repeated.  A run is stopped when the last request that waits for it is
+Strategy: an asset has one such job of each kind at a time.  Requests of this process for the same asset share one run;
+a job that somebody else has made is joined, not repeated.  A run is stopped when the last request that waits for it is
 cancelled.
 """
 
