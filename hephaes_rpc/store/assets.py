@@ -267,10 +267,12 @@ class Assets:
                 save_quality(session, asset_id, quality)
             return indexed is not None
 
-    def is_analyzed(self, asset_id: str) -> bool:
-        """Whether what is known of its quality comes from its messages."""
+    def quality(self, asset_id: str) -> Quality | None:
+        """What is known of the quality of an asset; None before it was indexed, and where it has changed since."""
         with self._db.read() as session:
-            return basis_of(session, asset_id) == "messages"
+            if not session.value("SELECT indexing_status = 'indexed' FROM assets WHERE id = ?", (asset_id,)):
+                return None
+            return quality_of(session, asset_id)
 
     def save_failure(self, asset_id: str, message: str) -> Asset:
         """Indexing has failed; what an earlier one found is kept; raises ``asset_not_found``."""

@@ -1,7 +1,6 @@
 """What is known of the quality of logs: findings, scores, figures of topics."""
 
-from collections.abc import Mapping
-from typing import Any, get_args
+from typing import get_args
 
 from hephaes_rpc.model import Finding, FindingKind, Quality, Score, ScoreReason, Severity, TopicQuality
 from hephaes_rpc.store.db import Session
@@ -10,17 +9,6 @@ from hephaes_rpc.store.values import from_json, now_us, to_json
 KINDS: tuple[FindingKind, ...] = get_args(FindingKind)
 """Their places are the bits of ``finding_kinds``: new kinds come last."""
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
-
-
-def quality_from(found: Mapping[str, Any]) -> Quality:
-    """The quality that a worker told as JSON."""
-    return Quality(
-        basis=found["basis"],
-        score=Score(found["score"]["value"], [ScoreReason(**each) for each in found["score"]["reasons"]]),
-        findings=[Finding(**each) for each in found["findings"]],
-        topics=[TopicQuality(**each) for each in found["topics"]],
-        content_fingerprint=found["content_fingerprint"],
-    )
 
 
 def severity_rank(severity: Severity) -> int:
