@@ -69,8 +69,8 @@ def _check(path: str, arguments: argparse.Namespace) -> int:
         return BAD_INPUT
     reasons = _reasons(quality, gates, arguments)
     if arguments.json:
-        told = {"log": path, "passed": not reasons, "reasons": reasons, **attrs.asdict(quality)}
-        print(json.dumps({**told, "gates": [attrs.asdict(gate) for gate in gates]}), flush=True)
+        document = {"log": path, "passed": not reasons, "reasons": reasons, **attrs.asdict(quality)}
+        print(json.dumps({**document, "gates": [attrs.asdict(gate) for gate in gates]}), flush=True)
     else:
         print(printable(f"{path}: {quality.score.value} of 100, {'FAILED' if reasons else 'passed'}"))
         for line in (*lines(quality), *(_gate(gate) for gate in gates)):
