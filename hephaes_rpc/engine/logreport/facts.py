@@ -47,11 +47,11 @@ class TopicFacts:
 
 @frozen(eq=False)
 class LogFacts:
-    """A log."""
+    """A log; ``score`` is None where nobody gave one."""
 
     name: str
     summary: LogSummary
     info: LogInfo
     topics: tuple[TopicFacts, ...]
     findings: tuple[Finding, ...]
-    score: Score
+    score: Score | None
