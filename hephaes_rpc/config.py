@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
+_ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 class ConfigError(ValueError):
@@ -46,6 +47,7 @@ class Config:
         app_name: Shown by ``health``.
         desktop: Started by the desktop shell.
         max_workers: Conversion workers that may run at once.
+        analyzes: Logs that were indexed are analyzed when there is nothing else to do.
         worker_memory_bytes: Memory that each worker may have.
     """
 
@@ -59,6 +61,7 @@ class Config:
     app_name: str
     desktop: bool
     max_workers: int
+    analyzes: bool
     worker_memory_bytes: int
 
 
@@ -72,7 +75,7 @@ def load(arguments: Options, options: Options, environ: Mapping[str, str]) -> Co
         value = variable(name)
         return _path(value) if value else default
 
-    desktop = (variable("DESKTOP_MODE") or "").lower() in ("1", "true", "yes", "on")
+    desktop = (variable("DESKTOP_MODE") or "").lower() in _ON
     data = arguments.data_dir or options.data_dir or variable("BACKEND_DATA_DIR")
     data_dir = _path(data) if data else _default_data_dir(desktop)
     workspace_root = arguments.workspace_root or options.workspace_root
@@ -90,6 +93,7 @@ def load(arguments: Options, options: Options, environ: Mapping[str, str]) -> Co
         app_name=variable("BACKEND_APP_NAME") or "Hephaes Backend",
         desktop=desktop,
         max_workers=_max_workers(variable("MAX_WORKERS")),
+        analyzes=_switch("ANALYZE", variable("ANALYZE"), True),
         worker_memory_bytes=_number("WORKER_MEMORY_MB", variable("WORKER_MEMORY_MB"), 2048, 64, 1 << 20) << 20,
     )
 
@@ -113,6 +117,14 @@ def _max_workers(text: str | None) -> int:
     if text is None:
         return max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
     return _number("MAX_WORKERS", text, 1, 1, 64)
+
+
+def _switch(name: str, text: str | None, default: bool) -> bool:
+    if text is None:
+        return default
+    if text.lower() not in (*_ON, *_OFF):
+        raise ConfigError(f"HEPHAES_{name} {text!r} is neither on nor off")
+    return text.lower() in _ON
 
 
 def _number(name: str, text: str | None, default: int, least: int, most: int) -> int:

@@ -102,9 +102,11 @@ class Asset:
 
 @frozen
 class AssetListItem(Asset):
-    """An asset with its tags."""
+    """An asset with its tags; ``score`` and ``severity`` (of the worst finding) are null where nothing is known."""
 
     tags: list[Tag]
+    score: int | None = None
+    severity: Severity | None = None
 
 
 @frozen
@@ -410,10 +412,11 @@ class ConversionDetail(ConversionSummary):
 
 @frozen
 class AssetDetail:
-    """An asset with what is known of it; at most ten jobs and conversions, newest first."""
+    """An asset with what is known of it; at most ten jobs and conversions, newest first; no quality before indexing."""
 
     asset: Asset
     metadata: AssetMetadata | None
+    quality: Quality | None
     tags: list[Tag]
     related_jobs: list[Job]
     conversions: list[ConversionSummary]

@@ -1,7 +1,7 @@
 """The commands, their options, and what becomes of errors.
 
-Exit codes: 0 done; 1 a request, a disk or a worker failed; 2 bad input or bad usage; 130 stopped by Ctrl-C, 143 by
-SIGTERM; 141 the reader of our output has gone.
+Exit codes: 0 done; 1 a request, a disk or a worker failed; 2 bad input or bad usage; 3 a log is not good enough; 130
+stopped by Ctrl-C, 143 by SIGTERM; 141 the reader of our output has gone.
 """
 
 import importlib
@@ -29,6 +29,7 @@ COMMANDS = {
     "plan": Command("plan", "show what a conversion would write, without writing it"),
     "inspect": Command("inspect", "show what a log holds"),
     "report": Command("report", "write an HTML page that shows a log"),
+    "check": Command("quality", "tell whether logs are good enough, by all their messages"),
     "draft": Command("draft", "write a conversion spec for a log"),
     "preview": Command("preview", "show rows of a conversion, without making it"),
     "wizard": Command("wizard", "make a spec and a dataset by answering questions"),

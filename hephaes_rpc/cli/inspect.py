@@ -8,11 +8,14 @@ from typing import Any
 
 from attrs import asdict
 
+from hephaes_rpc.cli.quality import lines
 from hephaes_rpc.cli.terminal import amount, display, printable, seconds
 from hephaes_rpc.engine.logs.describe import NS_PER_S, LogInfo, StreamInfo, describe
 from hephaes_rpc.engine.logs.opening import open_log
 from hephaes_rpc.engine.logs.types import LogSummary
+from hephaes_rpc.engine.quality.analysis import quality_by_index, quality_by_messages
 from hephaes_rpc.errors import HephaesError
+from hephaes_rpc.model import Quality
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -24,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action=argparse.BooleanOptionalAction,
-        help="read every message: checksums, what is damaged, how many differ (default: with --json)",
+        help="read every message: checksums, what is damaged, how many differ, their quality (default: with --json)",
     )
 
 
@@ -32,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the description; a log that is refused has it printed too, as JSON."""
     check = arguments.json if arguments.check is None else arguments.check
     try:
-        document, info = _inspect(arguments.log, check)
+        document, info, quality = _inspect(arguments.log, check)
     except HephaesError as error:
         if arguments.json:
             _print_json(_refused(arguments.log, error))
@@ -40,11 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(document)
     else:
-        _print_table(document, info)
+        _print_table(document, info, quality)
     return 0
 
 
-def _inspect(path: str, check: bool) -> tuple[dict[str, Any], LogInfo]:
+def _inspect(path: str, check: bool) -> tuple[dict[str, Any], LogInfo, Quality]:
     with open_log(path) as log:
         counted = None
         if check:
@@ -52,8 +55,13 @@ def _inspect(path: str, check: bool) -> tuple[dict[str, Any], LogInfo]:
 
             with display() as shown:
                 counted = count_messages(log, lambda done, total: shown.update(path, "read", done, total, "chunks"))
+                quality = quality_by_messages(
+                    log, lambda done, total: shown.update(path, "analyze", done, total, "bytes")
+                )
+        else:
+            quality = quality_by_index(log)
         info, summary = describe(log), log.summary
-    return {
+    document = {
         "path": summary.path,
         "outcome": summary.outcome,
         "error": None,
@@ -79,7 +87,9 @@ def _inspect(path: str, check: bool) -> tuple[dict[str, Any], LogInfo]:
         "compression": _compression(summary),
         "sensor_types": list(info.sensor_types),
         "topics": [_topic(stream) for stream in info.streams],
-    }, info
+        "quality": asdict(quality),
+    }
+    return document, info, quality
 
 
 def _refused(path: str, error: HephaesError) -> dict[str, Any]:
@@ -136,7 +146,7 @@ def _print_json(document: dict[str, Any]) -> None:
     print()
 
 
-def _print_table(document: dict[str, Any], info: LogInfo) -> None:
+def _print_table(document: dict[str, Any], info: LogInfo, quality: Quality) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -160,6 +170,10 @@ def _print_table(document: dict[str, Any], info: LogInfo) -> None:
         table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print()
     console.print(table, soft_wrap=False)
+    if quality.findings:
+        console.print()
+    for line in lines(quality):
+        console.print(printable(line))
 
 
 def _facts(document: dict[str, Any]) -> list[str]:
@@ -181,5 +195,8 @@ def _facts(document: dict[str, Any]) -> list[str]:
         lines.append(f"compression  {use['compression'] or 'none'}: {what}, {sizes}")
     if document["outcome"] == "part":
         lines.append("outcome      part of the log cannot be read")
+    score = document["quality"]["score"]["value"]
+    by = "all messages" if document["quality"]["basis"] == "messages" else "its index"
+    lines.append(f"quality      {score} of 100, by {by}")
     lines += [f"warning      {warning}" for warning in document["warnings"]]
     return lines

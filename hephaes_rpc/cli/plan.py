@@ -50,6 +50,7 @@ def _text(log: str, found: "Outline") -> str:
         f"{found.read_bytes:,} bytes of the log are read",
         *(f"  {file.name}: {file.rows:,} rows, about {file.size_bytes:,} bytes" for file in found.files),
         *(f"  {column.name}: {column.type}" for column in found.columns),
+        *(f"  gate {'passed' if gate.passed else 'FAILED'}: {gate.message}" for gate in found.gates),
         *(f"  warning: {warning}" for warning in found.warnings),
     ]
     return "\n".join(lines)

@@ -89,11 +89,13 @@ def _dataset(context: "Context") -> dict[str, Any]:
 
 def _report(context: "Context") -> dict[str, Any]:
     from hephaes_rpc.engine.logreport.report import write_report
+    from hephaes_rpc.engine.quality import quality_from
     from hephaes_rpc.serde import unstructure
 
     task = context.task
+    known = None if task["quality"] is None else quality_from(task["quality"])
     made: dict[str, Any] = unstructure(
-        write_report(task["path"], Path(task["target"]), context, overwrite=task["overwrite"])
+        write_report(task["path"], Path(task["target"]), context, overwrite=task["overwrite"], known=known)
     )
     return made
 

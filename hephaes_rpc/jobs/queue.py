@@ -204,6 +204,15 @@ class JobQueue:
             raise _already_finished(job)
         return job
 
+    async def stop_background(self, workspace_id: str) -> None:
+        """Cancel what nobody waits for in a workspace, where there is nothing else to do in it."""
+        opened = await self._in_thread(self._app.store.open_workspaces)
+        for ws in opened:
+            if ws.id == workspace_id:
+                for job in await self._in_thread(ws.jobs.in_background) or ():
+                    with suppress(HephaesError):  # it has ended
+                        await self.cancel(ws, job.id)
+
     async def retry(self, ws: "OpenWorkspace", job_id: str) -> Job:
         """A new job in the place of a failed or cancelled one; raises ``job_not_found``, ``job_not_finished``."""
         job = await self._in_thread(ws.jobs.retry, job_id)
@@ -266,11 +275,12 @@ class JobQueue:
             self._begin(*claimed)
 
     def _room(self) -> tuple[JobType, ...]:
-        """The types of jobs there is room for: what nobody asked for, one at a time, is never in the way of others."""
-        at_work = [run.job.type for run in self._runs.values()]
+        """The types of jobs there is room for: what nobody asked for, one at a time, takes no place from others."""
+        every = [run.job.type for run in self._runs.values()]
+        at_work = [each for each in every if each != "analyze"]
         if len(at_work) >= self._app.config.max_workers:
             return () if "index" in at_work else ("index",)
-        return ("index", "convert") if "analyze" in at_work else ("index", "convert", "analyze")
+        return ("index", "convert") if len(at_work) < len(every) else ("index", "convert", "analyze")
 
     def _claim(self, types: tuple[JobType, ...]) -> "tuple[OpenWorkspace, Job] | None":
         for ws in self._app.store.open_workspaces():
@@ -350,6 +360,11 @@ class JobQueue:
         elif kind == "indexed":
             await self._in_thread(records.save_indexed, run.ws, event, run.lease)
             self._app.notify.changed("assets", run.ws.id, [event["asset_id"]], "updated")
+        elif kind == "analyzed":
+            if await self._in_thread(records.save_analyzed, run.ws, event, run.lease):
+                self._app.notify.changed("assets", run.ws.id, [event["asset_id"]], "updated")
+            else:
+                run.note("warning", "the log is no longer the one that was indexed: nothing was stored")
         elif kind == "published":
             ids = await self._in_thread(records.save_published, run.ws, run.payload, event, run.lease)
             self._app.notify.changed("outputs", run.ws.id, ids, "created")
@@ -414,6 +429,15 @@ class JobQueue:
             self._loop.call_later(1.3 * pause_s(job.attempt), self._woken.set)
         logger.info("job %s: %s%s", job.id, job.status, f": {job.error_message}" if job.error_message else "")
         self._announce(run.ws, changed)
+        if job.type == "index" and job.status == "succeeded" and self._app.config.analyzes and not self._draining:
+            await self._queue_analyses(run.ws, job)
+
+    async def _queue_analyses(self, ws: "OpenWorkspace", job: Job) -> None:
+        try:
+            for analysis in await self._in_thread(records.queue_analyses, ws, job):
+                self.submit(ws, analysis)
+        except HephaesError as error:  # assets/analyze is there to ask for it
+            logger.warning("what job %s has indexed will not be analyzed: %s", job.id, error)
 
     # --- telling
 

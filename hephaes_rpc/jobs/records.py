@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
+from hephaes_rpc.engine.quality import quality_from
 from hephaes_rpc.jobs.owner import kill_worker
 from hephaes_rpc.jobs.state import Action, Event, pause_s, resume, step
 from hephaes_rpc.jobs.tasks import temp_tag
@@ -92,8 +93,36 @@ def save_indexed(ws: OpenWorkspace, event: Mapping[str, Any], lease: Lease) -> s
         }
     )
     return ws.assets.save_metadata(
-        event["asset_id"], metadata, event["file_size"], event["mtime_ns"], event["fingerprint"], lease
+        event["asset_id"],
+        metadata,
+        event["file_size"],
+        event["mtime_ns"],
+        event["fingerprint"],
+        lease,
+        quality_from(event["quality"]),
     ).id
+
+
+def save_analyzed(ws: OpenWorkspace, event: Mapping[str, Any], lease: Lease) -> bool:
+    """Store what reading a log's messages found, unless it is another log by now.  Raises LeaseLostError."""
+    quality = quality_from(event["quality"])
+    return ws.assets.save_quality(event["asset_id"], quality, event["file_size"], event["mtime_ns"], lease)
+
+
+def queue_analyses(ws: OpenWorkspace, job: Job) -> list[Job]:
+    """Jobs that read the messages of what an index job has indexed, for those that have not been read as they are."""
+    found = (analysis_of(ws, asset_id, "indexed", again=False) for asset_id in job.target_asset_ids_json)
+    return [each[0] for each in found if each is not None and each[1]]
+
+
+def analysis_of(ws: OpenWorkspace, asset_id: str, trigger: str, *, again: bool) -> tuple[Job, bool] | None:
+    """The job that analyzes an asset, and whether it is new; None where that has been done and is not done ``again``.
+
+    Raises ``asset_not_found``.
+    """
+    asset = ws.assets.get(asset_id)
+    payload = {"type": "analyze", "assets": [{"asset_id": asset.id, "path": asset.file_path}]}
+    return ws.jobs.analyze_once(asset.id, {"execution": "worker", "trigger": trigger}, payload, again=again)
 
 
 def save_published(ws: OpenWorkspace, task: Mapping[str, Any], event: Mapping[str, Any], lease: Lease) -> list[str]:

@@ -1,9 +1,9 @@
-"""What a worker process does with a task: index logs, convert logs.  Everything it finds leaves it as events.
+"""What a worker process does with a task: index logs, convert them, analyze them.  What it finds leaves it as events.
 
 Events are JSON objects with the member ``event``: ``progress`` (asset, phase, done, total, unit, message), ``indexed``
-(asset_id, metadata, file_size, mtime_ns, fingerprint), ``published`` (asset_id, outputs, counts, warnings, key, and in
-``kept`` why nothing was written) and ``answer`` (value).  The engine is imported once it is known which part of it is
-needed.
+(asset_id, metadata, file_size, mtime_ns, fingerprint, quality), ``analyzed`` (asset_id, file_size, mtime_ns, quality),
+``published`` (asset_id, outputs, counts, warnings, key, and in ``kept`` why nothing was written) and ``answer``
+(value).  The engine is imported once it is known which part of it is needed.
 """
 
 import os
@@ -19,6 +19,8 @@ from hephaes_rpc.jobs import authoring
 
 PROGRESS_INTERVAL_S = 0.1
 MAX_NOTES = 100
+IDLE = 19
+"""How nice a worker is that nobody waits for."""
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -83,7 +85,7 @@ def perform(context: Context) -> None:
     if context.task["type"] in authoring.ACTIONS:
         authoring.answer(context)
         return
-    action = {"index": _index, "convert": _convert}[context.task["type"]]
+    action = {"index": _index, "convert": _convert, "analyze": _analyze}[context.task["type"]]
     assets = context.task["assets"]
     for number, asset in enumerate(assets):
         context.check()
@@ -100,6 +102,7 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
     from hephaes_rpc.engine.identity import identify
     from hephaes_rpc.engine.logs import open_log
     from hephaes_rpc.engine.logs.describe import describe
+    from hephaes_rpc.engine.quality.analysis import quality_by_index
 
     def swept(done: int, total: int) -> None:
         context.check()
@@ -109,6 +112,7 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
     identity = identify(Path(asset["path"]))  # before: what is appended from here on makes it another log
     with open_log(asset["path"], swept) as log:
         info = describe(log)
+        quality = quality_by_index(log)
         summary = log.summary
         log.require_unchanged(may_grow=True)
     topics = [
@@ -171,6 +175,38 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
             "file_size": identity.size_bytes,
             "mtime_ns": identity.mtime_ns,
             "fingerprint": identity.fingerprint,
+            "quality": attrs.asdict(quality),
+        }
+    )
+
+
+def _analyze(context: Context, asset: dict[str, Any]) -> None:
+    """Read all messages of a log, behind whatever else the machine has to do."""
+    from hephaes_rpc.engine.identity import identify
+    from hephaes_rpc.engine.logs import open_log
+    from hephaes_rpc.engine.quality.analysis import quality_by_messages
+
+    def told(phase: str) -> Callable[[int, int], None]:
+        def tell(done: int, total: int) -> None:
+            context.check()
+            context.progress(phase, done, total, "bytes")
+
+        return tell
+
+    if hasattr(os, "nice"):
+        os.nice(IDLE)
+    registered_file(asset["path"])
+    identity = identify(Path(asset["path"]))
+    with open_log(asset["path"], told("index")) as log:
+        quality = quality_by_messages(log, told("analyze"))
+    context.check()
+    context.emit(
+        {
+            "event": "analyzed",
+            "asset_id": asset["asset_id"],
+            "file_size": identity.size_bytes,
+            "mtime_ns": identity.mtime_ns,
+            "quality": attrs.asdict(quality),
         }
     )
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from attrs import field, frozen
-from attrs.validators import ge, optional
+from attrs.validators import ge, le, optional
 
 from hephaes_rpc.engine.logs.recording import SUFFIXES
 from hephaes_rpc.errors import CancelledByClient, HephaesError, ParamsError
@@ -21,10 +21,10 @@ from hephaes_rpc.methods.common import (
     require,
     trimmed,
 )
-from hephaes_rpc.methods.indexing import index
+from hephaes_rpc.methods.indexing import analyze, index
 from hephaes_rpc.methods.logfiles import folder_of, log_file, logs_below, printable
 from hephaes_rpc.methods.registration import RegistrationSkip, register, register_all
-from hephaes_rpc.model import Asset, AssetDetail, AssetListItem, IndexingStatus, Job, Progress
+from hephaes_rpc.model import Asset, AssetDetail, AssetListItem, FindingKind, IndexingStatus, Job, Progress, Severity
 from hephaes_rpc.registry import Lane, RequestContext, method, sends
 from hephaes_rpc.serde import structure
 from hephaes_rpc.store.assets import AssetFilters
@@ -152,6 +152,10 @@ class AssetsListParams(WorkspacePaging):
         max_size_bytes: Likewise.
         registered_after: Bound of the time of registration.
         registered_before: Likewise.
+        min_score: Bound of the score of quality; assets without one are left out.
+        max_score: Likewise.
+        finding: At least one finding is of this kind.
+        severity: At least one finding is as severe as this, or more.
     """
 
     sort: Sort | None = None
@@ -167,6 +171,10 @@ class AssetsListParams(WorkspacePaging):
     max_size_bytes: int | None = field(default=None, validator=optional(ge(0)))
     registered_after: datetime | None = None
     registered_before: datetime | None = None
+    min_score: int | None = field(default=None, validator=optional([ge(0), le(100)]))
+    max_score: int | None = field(default=None, validator=optional([ge(0), le(100)]))
+    finding: FindingKind | None = None
+    severity: Severity | None = None
 
 
 @frozen(kw_only=True)
@@ -280,8 +288,34 @@ async def assets_index(ctx: RequestContext, params: AssetParams) -> AssetDetail:
     return detail
 
 
+@method(
+    "assets/analyze",
+    params=AssetParams,
+    result=AssetDetail,
+    errors=("asset_not_found", "asset_not_indexed", *INDEX_ERRORS, *WORKSPACE_ERRORS),
+    lane=Lane.LONG,
+    progress=True,
+)
+async def assets_analyze(ctx: RequestContext, params: AssetParams) -> AssetDetail:
+    """Read all messages of an indexed log for what is wrong with it; answers when that is done."""
+    workspace = ctx.workspace(params.workspace_id)
+    asset: Asset = await ctx.in_thread(workspace.assets.get, params.asset_id)
+    if asset.indexing_status != "indexed":
+        message = f"the asset {asset.file_name} must be indexed first"
+        raise HephaesError("asset_not_indexed", message, hint="assets/index", asset_ids=[asset.id])
+
+    def told(progress: Progress) -> None:
+        ctx.progress.report(progress.message, progress.percentage)
+
+    job = await analyze(ctx.app, workspace, params.asset_id, told)
+    if job.status != "succeeded":
+        raise _failure(job)
+    detail: AssetDetail = await ctx.in_thread(workspace.assets.detail, params.asset_id)
+    return detail
+
+
 def _failure(job: Job) -> HephaesError:
-    """Why an index job has no result."""
+    """Why a job on an asset has no result."""
     error = job.error
     if error is None:
         return CancelledByClient(f"the job {job.id} was {job.status}")
@@ -339,6 +373,7 @@ def assets_list(ctx: RequestContext, params: AssetsListParams) -> AssetPage:
             *inverted(params, "start_after", "start_before"),
             *inverted(params, "min_size_bytes", "max_size_bytes"),
             *inverted(params, "registered_after", "registered_before"),
+            *inverted(params, "min_score", "max_score"),
         ]
     )
     assets = ctx.workspace(params.workspace_id).assets

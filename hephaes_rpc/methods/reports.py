@@ -2,14 +2,16 @@
 
 import uuid
 from pathlib import Path
+from typing import Any
 
+import attrs
 from attrs import field, frozen
 
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.authoring import answer, asset_id_field, log_of
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, InWorkspace, given
 from hephaes_rpc.registry import Lane, RequestContext, method
-from hephaes_rpc.store.workspace import private_folder
+from hephaes_rpc.store.workspace import OpenWorkspace, private_folder
 
 
 @frozen(kw_only=True)
@@ -41,6 +43,12 @@ class ReportResult:
     sha256: str
 
 
+def _analyzed(workspace: OpenWorkspace, asset_id: str) -> dict[str, Any] | None:
+    """What the messages of a log have told of its quality, where they have been read."""
+    quality = workspace.assets.quality(asset_id)
+    return None if quality is None or quality.basis == "index" else attrs.asdict(quality)
+
+
 @method(
     "assets/report",
     params=ReportParams,
@@ -68,6 +76,7 @@ async def assets_report(ctx: RequestContext, params: ReportParams) -> ReportResu
         "path": path,
         "target": str(target),
         "overwrite": params.overwrite or params.output_path is None,
+        "quality": await ctx.in_thread(_analyzed, workspace, params.asset_id),
     }
     found = await answer(ctx, task)
     return ReportResult(asset_id=params.asset_id, file_path=found.pop("path"), media_type="text/html", **found)

@@ -107,11 +107,12 @@ def workspaces_activate(ctx: RequestContext, params: WorkspaceParams) -> Workspa
     "workspaces/delete",
     params=WorkspacesDeleteParams,
     errors=("workspace_not_found", "workspace_busy", "workspace_conflict", "permission", "disk_full", "io_error"),
-    lane=Lane.IO,
+    lane=Lane.LONG,
 )
-def workspaces_delete(ctx: RequestContext, params: WorkspacesDeleteParams) -> None:
+async def workspaces_delete(ctx: RequestContext, params: WorkspacesDeleteParams) -> None:
     """Remove a workspace with all that it holds; the folder around it and the logs stay."""
-    ctx.app.store.delete_workspace(params.workspace_id, params.force)
+    await ctx.app.jobs.stop_background(params.workspace_id)
+    await ctx.in_thread(ctx.app.store.delete_workspace, params.workspace_id, params.force)
     ctx.app.notify.changed("workspaces", None, [params.workspace_id], "deleted")
 
 
@@ -180,11 +181,12 @@ def workspaces_backup(ctx: RequestContext, params: WorkspaceParams) -> Backup:
         "disk_full",
         "io_error",
     ),
-    lane=Lane.IO,
+    lane=Lane.LONG,
 )
-def workspaces_restore(ctx: RequestContext, params: WorkspacesRestoreParams) -> RestoredWorkspace:
+async def workspaces_restore(ctx: RequestContext, params: WorkspacesRestoreParams) -> RestoredWorkspace:
     """Put a backup in the place of a workspace's database, which is kept under another name."""
-    workspace, replaced = ctx.app.store.restore_workspace(params.workspace_id, params.file_name)
+    await ctx.app.jobs.stop_background(params.workspace_id)
+    workspace, replaced = await ctx.in_thread(ctx.app.store.restore_workspace, params.workspace_id, params.file_name)
     ctx.app.notify.changed("workspaces", None, [workspace.id], "refreshed")
     return RestoredWorkspace(workspace=workspace, replaced_path=replaced)
 

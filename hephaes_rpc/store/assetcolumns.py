@@ -21,6 +21,7 @@ from hephaes_native import textscan
 from hephaes_rpc.model import IndexingStatus
 from hephaes_rpc.store.assetsearch import ROOT_MARK, AssetFilters, can_stand_in_a_path, spellings, tag_id, to_ns
 from hephaes_rpc.store.db import Row, Session
+from hephaes_rpc.store.findings import kind_bit, severity_rank
 from hephaes_rpc.store.pages import FEW, Order
 from hephaes_rpc.store.values import folded, from_json, to_json, to_us
 
@@ -37,6 +38,7 @@ SAMPLE_BYTES = 1 << 20
 
 _NOT_FINITE = float("inf")
 _NO_START = -(2**63)
+_NO_SCORE = -1
 _STATUSES = get_args(IndexingStatus)
 _TRAITS: dict[str, Any] = {
     "numbers": np.int64,
@@ -45,10 +47,14 @@ _TRAITS: dict[str, Any] = {
     "size": np.int64,
     "duration": np.float64,
     "start_ns": np.int64,
+    "score": np.int8,
+    "severity": np.uint8,
+    "finding_kinds": np.int64,
 }
 _SELECT = (
     "a.registered_at, a.indexing_status, a.file_type, a.file_size, coalesce(a.duration, 9e999),"
-    f" coalesce(a.start_ns, {_NO_START}), CAST(a.search_text AS BLOB)"
+    f" coalesce(a.start_ns, {_NO_START}), coalesce(a.score, {_NO_SCORE}), a.severity, a.finding_kinds,"
+    " CAST(a.search_text AS BLOB)"
 )
 _SORTS = {
     "last_indexed_time": ("assets_by_index_time", "index_order"),
@@ -162,6 +168,13 @@ class AssetColumns:
             met &= duration != _NOT_FINITE
         if _bound(met, start, to_ns(filters.start_after), to_ns(filters.start_before, 999)):
             met &= start != _NO_START
+        score, severity, kinds = (self._traits[name][: self._size] for name in ("score", "severity", "finding_kinds"))
+        if _bound(met, score, filters.min_score, filters.max_score):
+            met &= score != _NO_SCORE
+        if filters.severity is not None:
+            met &= severity >= severity_rank(filters.severity)
+        if filters.finding is not None:
+            met &= (kinds & kind_bit(filters.finding)) != 0
         _bound(
             met,
             numbers,

@@ -16,12 +16,15 @@ from hephaes_rpc.model import (
     AssetListItem,
     AssetMetadata,
     Episode,
+    Quality,
+    Tag,
     TopicSummary,
 )
 from hephaes_rpc.store.assetmemory import AssetMemory
 from hephaes_rpc.store.assetsearch import NUMBER, ROOT_MARK, AssetFilters, AssetSearch
 from hephaes_rpc.store.conversions import conversions_of_asset
 from hephaes_rpc.store.db import Database, Row, Session
+from hephaes_rpc.store.findings import basis_of, quality_of, save_quality, severity_of
 from hephaes_rpc.store.jobs import jobs_of_asset
 from hephaes_rpc.store.leases import Lease
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Order, Page, Route, Where
@@ -42,7 +45,7 @@ RELATED = 10
 _COLUMNS = (
     "a.id, a.file_path, a.file_name, a.file_type, a.file_size, a.registered_at, a.indexing_status, a.last_indexed_at,"
     " (SELECT b.id FROM assets b WHERE b.fingerprint = a.fingerprint AND b.registered_at < a.registered_at"
-    " ORDER BY b.registered_at LIMIT 1)"
+    " ORDER BY b.registered_at LIMIT 1), a.score, a.severity"
 )
 _FOUND = ("end_ns", "message_count", "topic_count", "sensor_types", "topics", "default_episode", "raw_metadata")
 _METADATA = (
@@ -168,11 +171,12 @@ class Assets:
         return self._asset(row) if row else None
 
     def detail(self, asset_id: str) -> AssetDetail:
-        """An asset with all that is known of it: five statements."""
+        """An asset with all that is known of it: seven statements."""
         with self._db.read() as session:
             return AssetDetail(
                 asset=self._get(session, asset_id),
                 metadata=_metadata(session, asset_id),
+                quality=quality_of(session, asset_id),
                 tags=tags_of(session, [asset_id])[asset_id],
                 related_jobs=jobs_of_asset(session, self._places, asset_id, RELATED),
                 conversions=conversions_of_asset(session, self._places, asset_id, RELATED),
@@ -206,8 +210,11 @@ class Assets:
         mtime_ns: int,
         fingerprint: str | None = None,
         lease: Lease | None = None,
+        quality: Quality | None = None,
     ) -> Asset:
         """Indexing has succeeded on a file of that size, mtime and fingerprint; raises ``asset_not_found``.
+
+        What the messages of this very file have told of its quality stays; otherwise ``quality`` is what is known.
 
         With a lease it also raises LeaseLostError, and then nothing is stored.
         """
@@ -215,6 +222,8 @@ class Assets:
         with self._db.write("assets") as session:
             if lease is not None:
                 lease.hold(session)
+            same_file = (file_size, mtime_ns, fingerprint)
+            before = session.one("SELECT file_size, mtime_ns, fingerprint FROM assets WHERE id = ?", (asset_id,))
             asset = self._update(
                 session,
                 asset_id,
@@ -239,7 +248,31 @@ class Assets:
                     now,
                 ),
             )
+            if quality is not None and not (before == same_file and basis_of(session, asset_id) == "messages"):
+                save_quality(session, asset_id, quality)
             return asset
+
+    def save_quality(self, asset_id: str, quality: Quality, file_size: int, mtime_ns: int, lease: Lease) -> bool:
+        """Store what the messages of a file have told; whether that is still the file that was indexed.
+
+        Raises LeaseLostError, and then nothing is stored.
+        """
+        with self._db.write("assets") as session:
+            lease.hold(session)
+            indexed = session.one(
+                "SELECT 1 FROM assets WHERE id = ? AND indexing_status = 'indexed' AND file_size = ? AND mtime_ns = ?",
+                (asset_id, file_size, mtime_ns),
+            )
+            if indexed is not None:
+                save_quality(session, asset_id, quality)
+            return indexed is not None
+
+    def quality(self, asset_id: str) -> Quality | None:
+        """What is known of the quality of an asset; None before it was indexed, and where it has changed since."""
+        with self._db.read() as session:
+            if not session.value("SELECT indexing_status = 'indexed' FROM assets WHERE id = ?", (asset_id,)):
+                return None
+            return quality_of(session, asset_id)
 
     def save_failure(self, asset_id: str, message: str) -> Asset:
         """Indexing has failed; what an earlier one found is kept; raises ``asset_not_found``."""
@@ -275,7 +308,7 @@ class Assets:
         return self._get(session, asset_id)
 
     def _asset(self, row: Row) -> Asset:
-        asset_id, path, name, file_type, size, registered_at, status, indexed_at, original = row
+        asset_id, path, name, file_type, size, registered_at, status, indexed_at, original, *_ = row
         return Asset(
             id=asset_id,
             file_path=self._places.absolute(path),
@@ -287,6 +320,11 @@ class Assets:
             last_indexed_time=to_time(indexed_at),
             duplicate_of=original,
         )
+
+    def _item(self, row: Row, tags: list[Tag]) -> AssetListItem:
+        *_, score, severity = row
+        asset = attrs.asdict(self._asset(row), recurse=False)
+        return AssetListItem(**asset, tags=tags, score=score, severity=severity_of(severity))
 
     def list(
         self,
@@ -301,8 +339,7 @@ class Assets:
 
             def items(rows: list[Row]) -> list[AssetListItem]:
                 tags = tags_of(session, [row[0] for row in rows])
-                assets = [self._asset(row) for row in rows]
-                return [AssetListItem(**attrs.asdict(asset, recurse=False), tags=tags[asset.id]) for asset in assets]
+                return [self._item(row, tags[row[0]]) for row in rows]
 
             def route(order: Order) -> Route | None:
                 found = self.memory.find(session, filters, order) if filters != AssetFilters() else None

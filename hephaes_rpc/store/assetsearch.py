@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from hephaes_rpc.model import IndexingStatus
+from hephaes_rpc.model import FindingKind, IndexingStatus, Severity
 from hephaes_rpc.store.db import Session
+from hephaes_rpc.store.findings import kind_bit, severity_rank
 from hephaes_rpc.store.pages import EXACT_TOTAL, FEW, Route, Way, count
 from hephaes_rpc.store.values import folded, normalized, to_json, to_us
 
@@ -44,7 +45,9 @@ class AssetFilters:
         search: Part of name, type or path, whatever the case.
         tag: Id or name of a tag; an unknown one finds nothing.
         type: File type, whatever the case.
-        min_duration: Seconds; assets without a known duration are left out, likewise for the start.
+        min_duration: Seconds; assets without a known duration are left out, likewise for the start and the score.
+        finding: At least one finding is of this kind.
+        severity: At least one finding is as severe as this, or more.
     """
 
     search: str | None = None
@@ -59,6 +62,10 @@ class AssetFilters:
     max_size_bytes: int | None = None
     registered_after: datetime | None = None
     registered_before: datetime | None = None
+    min_score: int | None = None
+    max_score: int | None = None
+    finding: FindingKind | None = None
+    severity: Severity | None = None
 
 
 class _Leader(NamedTuple):
@@ -111,6 +118,12 @@ class AssetSearch:
         self._add_range("duration", "assets_by_duration", filters.min_duration, filters.max_duration)
         self._add_range("start_ns", "assets_by_start", to_ns(filters.start_after), to_ns(filters.start_before, 999))
         self._add_range("file_size", "assets_by_size", filters.min_size_bytes, filters.max_size_bytes)
+        self._add_range("score", "assets_by_score", filters.min_score, filters.max_score)
+        if filters.severity is not None:
+            self._add_range("severity", "assets_by_severity", severity_rank(filters.severity), None, "a.severity > 0")
+        if filters.finding is not None:
+            self.bindings["finding"] = kind_bit(filters.finding)
+            self._conditions.append(_Condition("a.finding_kinds & :finding <> 0", None))
 
     def chosen(self, numbers: list[int], total: int) -> Route:
         """How to get to a page that is among few assets, of which the numbers are known."""
@@ -205,8 +218,9 @@ class AssetSearch:
         )
         self._conditions.append(_Condition(condition, _Leader(source, source, (condition,), NUMBER), of_number))
 
-    def _add_range(self, column: str, index: str, least: float | None, most: float | None) -> None:
-        bounds: list[str] = []
+    def _add_range(self, column: str, index: str, least: float | None, most: float | None, held: str = "") -> None:
+        """Bounds of a column; ``held`` is what its index asks of its rows, where the bounds do not say so."""
+        bounds = [held] if held else []
         for operator, value in ((">=", least), ("<=", most)):
             if value is not None:
                 name = f"{column}{len(bounds)}"

@@ -11,6 +11,7 @@ from attrs import frozen
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import RETRIABLE, Job, JobError, JobStatus, JobType, Progress, RepresentationPolicy
 from hephaes_rpc.store.db import Database, Row, Session
+from hephaes_rpc.store.findings import basis_of
 from hephaes_rpc.store.leases import Lease
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, FEW, Listing, Order, Page, Route, Way, Where, count
 from hephaes_rpc.store.places import Places
@@ -104,20 +105,44 @@ class Jobs:
     def index_once(self, asset_id: str, config: dict[str, Any], payload: dict[str, Any]) -> tuple[Job, bool]:
         """The index job of an asset that waits or is at work, else a new one; whether it is new."""
         with self._db.write("jobs") as session:
-            active = _active_index(session, asset_id)
-            job_id = active or insert_job(
-                session,
-                self._places,
-                "index",
-                [asset_id],
-                config,
-                payload,
-                output_path=None,
-                policy=None,
-                max_attempts=MAX_ATTEMPTS,
-                retry_of=None,
-            )
-            return get_job(session, self._places, job_id), active is None
+            return self._once(session, "index", asset_id, config, payload)
+
+    def analyze_once(
+        self, asset_id: str, config: dict[str, Any], payload: dict[str, Any], *, again: bool
+    ) -> tuple[Job, bool] | None:
+        """The ``analyze`` job of an asset that waits or is at work, else a new one; whether it is new.
+
+        Unless ``again`` there is none for an asset that has been analyzed as it is.
+        """
+        with self._db.write("jobs") as session:
+            if not again and basis_of(session, asset_id) == "messages":
+                return None
+            return self._once(session, "analyze", asset_id, config, payload)
+
+    def _once(
+        self, session: Session, type_: JobType, asset_id: str, config: dict[str, Any], payload: dict[str, Any]
+    ) -> tuple[Job, bool]:
+        active = _active(session, type_, asset_id)
+        job_id = active or insert_job(
+            session,
+            self._places,
+            type_,
+            [asset_id],
+            config,
+            payload,
+            output_path=None,
+            policy=None,
+            max_attempts=MAX_ATTEMPTS,
+            retry_of=None,
+        )
+        return get_job(session, self._places, job_id), active is None
+
+    def in_background(self) -> list[Job] | None:
+        """Jobs that nobody waits for, those that wait and those at work; None when there are others too."""
+        with self._db.read() as session:
+            rows = session.all(f"{_SELECT} WHERE j.status IN ('queued', 'running', 'cancelling', 'interrupted')")
+            found = [_job(row, self._places) for row in rows]
+        return found if all(job.type == "analyze" for job in found) else None
 
     def get(self, job_id: str) -> Job:
         """One job; raises ``job_not_found``."""
@@ -376,7 +401,7 @@ class Jobs:
         )
         found = []
         for needed_id, status, config, payload, max_attempts, asset_id in rows:
-            again = needed_id if status not in RETRIABLE else _active_index(session, asset_id)
+            again = needed_id if status not in RETRIABLE else _active(session, "index", asset_id)
             found.append(
                 again
                 or insert_job(
@@ -571,12 +596,12 @@ def stop_indexing(session: Session, job_id: str, failed_asset_id: str | None, me
     return [*changed, *(asset_id for (asset_id,) in rows)]
 
 
-def _active_index(session: Session, asset_id: str) -> str | None:
-    """The index job of an asset that waits or is at work."""
+def _active(session: Session, type_: JobType, asset_id: str) -> str | None:
+    """The job of that type on an asset that waits or is at work."""
     found: str | None = session.value(
-        "SELECT id FROM jobs WHERE type = 'index' AND status NOT IN ('succeeded', 'failed', 'cancelled')"
+        "SELECT id FROM jobs WHERE type = ? AND status NOT IN ('succeeded', 'failed', 'cancelled')"
         " AND id IN (SELECT job_id FROM job_assets WHERE asset_id = ?) LIMIT 1",
-        (asset_id,),
+        (type_, asset_id),
     )
     return found
 

@@ -23,6 +23,7 @@ def test_register(table: Table, log: Path) -> None:
     assert table.call("assets/get", asset_id=asset["id"]) == {
         "asset": asset,
         "metadata": None,
+        "quality": None,
         "tags": [],
         "related_jobs": [],
         "conversions": [],

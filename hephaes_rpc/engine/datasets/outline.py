@@ -7,12 +7,16 @@ encoded into a scratch file, whose size per row stands for that of all rows.
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from attrs import frozen
+from attrs import field, frozen
 
 from hephaes_rpc.engine.datasets.writers import ColumnRole, open_writer
 from hephaes_rpc.engine.specs.spec import Output
+
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.quality.gates import Verdict
 
 SAMPLE_ROWS = 512
 
@@ -42,6 +46,7 @@ class Outline:
     Args:
         rows: Of all files; ``exact`` unless what is in the messages decides over rows or parts, then at most these.
         read_bytes: Stored bytes of the chunks that would be read.
+        gates: The conditions of the spec's gates, judged; one that is not passed ends a conversion.
     """
 
     files: list[OutlinedFile]
@@ -50,6 +55,7 @@ class Outline:
     exact: bool
     read_bytes: int
     warnings: list[str]
+    gates: "list[Verdict]" = field(factory=list)
 
     @property
     def size_bytes(self) -> int:

@@ -47,11 +47,11 @@ class TopicFacts:
 
 @frozen(eq=False)
 class LogFacts:
-    """A log; ``score`` is None where nobody gave one."""
+    """A log."""
 
     name: str
     summary: LogSummary
     info: LogInfo
     topics: tuple[TopicFacts, ...]
     findings: tuple[Finding, ...]
-    score: Score | None
+    score: Score

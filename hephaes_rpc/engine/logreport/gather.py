@@ -17,7 +17,6 @@ from hephaes_rpc.engine.features.images import ImageError
 from hephaes_rpc.engine.features.leaves import HEADER, Leaf, leaves_of
 from hephaes_rpc.engine.logreport.facts import LogFacts, Shot, TopicFacts
 from hephaes_rpc.engine.logreport.fields import FieldPlot, parted, plots_of, selection
-from hephaes_rpc.engine.logreport.findings import findings_of
 from hephaes_rpc.engine.logreport.thinning import Columns, Points, Thinner
 from hephaes_rpc.engine.logreport.timing import timing_of
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
@@ -25,7 +24,9 @@ from hephaes_rpc.engine.logs.base import Payload
 from hephaes_rpc.engine.logs.describe import NS_PER_S, describe
 from hephaes_rpc.engine.logs.types import Int32s, Int64s
 from hephaes_rpc.engine.messages.decode import StreamDecoder
+from hephaes_rpc.engine.quality.analysis import quality_by_index
 from hephaes_rpc.engine.task import Context
+from hephaes_rpc.model import Quality
 
 MAX_READ = 1 << 30
 MAX_ROWS = 20_000
@@ -37,11 +38,12 @@ MAX_SHOTS, SHOTS_PER_TOPIC, MIN_SHOTS = 96, 12, 2
 SHOT_SIDE, SHOT_QUALITY = 256, 78
 
 
-def gather(log: LogReader, name: str, context: Context) -> LogFacts:
+def gather(log: LogReader, name: str, context: Context, known: Quality | None = None) -> LogFacts:
     """The facts of an open log.
 
     Args:
         name: What the log is called on the page.
+        known: What its messages have told of its quality; without it that is what the index tells.
 
     Raises:
         LogError: A chunk is damaged or (StaleIndexError) does not hold what the index says.
@@ -72,7 +74,8 @@ def gather(log: LogReader, name: str, context: Context) -> LogFacts:
         note = "" if reading is not None or timing is None else _why_not(summary.streams[k])
         facts = TopicFacts(stream_info, timing, note=note)
         topics.append(facts if reading is None else reading.facts(facts))
-    return LogFacts(name, summary, info, tuple(topics), findings_of(summary, tuple(topics)), None)
+    quality = known or quality_by_index(log)
+    return LogFacts(name, summary, info, tuple(topics), tuple(quality.findings), quality.score)
 
 
 def _look(log: LogReader, context: Context) -> dict[str, Looked]:

@@ -131,9 +131,8 @@ def _format(facts: LogFacts) -> str:
 def _summary(facts: LogFacts) -> list[dict[str, str]]:
     summary = facts.summary
     found = []
-    if facts.score is not None:
-        tone = "fine" if facts.score.value >= 90 else "fair" if facts.score.value >= 60 else "bad"
-        found.append(_fact("Quality", f"{facts.score.value}", "of 100", tone))
+    tone = "fine" if facts.score.value >= 90 else "fair" if facts.score.value >= 60 else "bad"
+    found.append(_fact("Quality", f"{facts.score.value}", "of 100", tone))
     found.append(_fact("Duration", duration(facts.info.duration_s)))
     found.append(_fact("Messages", f"{summary.message_count:,}"))
     found.append(_fact("Topics", f"{len(facts.topics):,}"))
@@ -160,8 +159,8 @@ def _fact(name: str, value: str, more: str = "", tone: str = "") -> dict[str, st
 
 
 def _reasons(facts: LogFacts) -> list[dict[str, str | None]]:
-    reasons = [] if facts.score is None else facts.score.reasons
-    return [{"points": number(r.points), "kind": r.kind.replace("_", " "), "topic": r.topic} for r in reasons[:6]]
+    reasons = facts.score.reasons[:6]
+    return [{"points": number(r.points), "kind": r.kind.replace("_", " "), "topic": r.topic} for r in reasons]
 
 
 def _finding(finding: Finding, numbers: dict[str, str], span: TimeSpan) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from hephaes_rpc.engine.quality import thresholds as at
 from hephaes_rpc.engine.quality.cadence import Silence
 from hephaes_rpc.engine.quality.clocks import Clock, clock_findings, sequence_of
 from hephaes_rpc.engine.quality.content import FieldRecord, FrameRecord, Run, StreamContent
-from hephaes_rpc.engine.quality.indexed import Examined, examine, finding, index_findings
+from hephaes_rpc.engine.quality.indexed import WHOLE, Examined, Window, examine, finding, index_findings
 from hephaes_rpc.engine.quality.score import in_order, score_of
 from hephaes_rpc.engine.quality.wording import counted, duration, share
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
@@ -29,10 +29,11 @@ Told = Callable[[int, int], None]
 
 @define(eq=False)
 class Read:
-    """A log whose messages were read: per stream of the summary what they say, None where they cannot be decoded."""
+    """A log whose messages were read: per stream of the summary what they say, None where nothing is known of it."""
 
     examined: Examined
     contents: list[StreamContent | None]
+    clocks: list[Clock | None]
     content_fingerprint: str | None = None
 
 
@@ -54,30 +55,27 @@ def quality_by_messages(log: LogReader, told: Told) -> Quality:
         LogError: The log cannot be read, not even after its index has been rebuilt.
     """
     found = read(log, told)
-    clocks = [_clock(content, found.examined.tick_ns) for content in found.contents]
-    findings = in_order(_findings(found, clocks))
+    findings = in_order(findings_of(found))
     topics = [
         _with_content(topic, content, clock)
-        for topic, content, clock in zip(_topics(found.examined), found.contents, clocks, strict=True)
+        for topic, content, clock in zip(_topics(found.examined), found.contents, found.clocks, strict=True)
     ]
     return Quality("messages", score_of(findings), findings, topics, found.content_fingerprint)
 
 
-def read(log: LogReader, told: Told, chosen: Sequence[Stream] | None = None) -> Read:
-    """Read the messages of the chosen streams (by topic and type), of all if None; a damaged chunk once rebuilds the
-    index.
-    """
+def read(log: LogReader, told: Told, chosen: Sequence[Stream] | None = None, window: Window = WHOLE) -> Read:
+    """Read the messages of the chosen streams, of all if None; a chunk that is damaged rebuilds the index, once."""
     try:
-        return _read(log, told, chosen)
+        return _read(log, told, chosen, window)
     except LogError as error:
         if error.kind == "unsupported":
             raise
         log.rescan()
-        return _read(log, told, chosen)
+        return _read(log, told, chosen, window)
 
 
-def _read(log: LogReader, told: Told, chosen: Sequence[Stream] | None) -> Read:
-    examined = examine(log)
+def _read(log: LogReader, told: Told, chosen: Sequence[Stream] | None, window: Window) -> Read:
+    examined = examine(log, window)
     wanted = None if chosen is None else {(stream.topic, stream.type_name) for stream in chosen}
     contents = [
         StreamContent(stream)
@@ -89,7 +87,7 @@ def _read(log: LogReader, told: Told, chosen: Sequence[Stream] | None) -> Read:
     slots = log.slots([stream for stream, _ in pairs])
     index = log.index(slots)
     digests = []
-    for k, (stream, _) in enumerate(pairs):
+    for k, (stream, _) in enumerate(pairs if chosen is None else ()):
         time, chunk = index.slot(k)
         digests.append(StreamDigest(stream, time, ChunkRuns.of(chunk), np.ones(len(time), np.bool_)))
     chunks = np.unique(index.chunk)
@@ -100,15 +98,20 @@ def _read(log: LogReader, told: Told, chosen: Sequence[Stream] | None) -> Read:
         data, walk = log.messages(i, slots)
         for k in np.flatnonzero(np.diff(walk.bounds)).tolist():
             times, offset, length = walk.slot(k)
-            pairs[k][1].feed(data, times, offset, length)
-            if chosen is None:
+            inside = window.holds(times)
+            if inside is None:
+                pairs[k][1].feed(data, times, offset, length)
+            elif inside.any():
+                pairs[k][1].feed(data, times[inside], offset[inside], length[inside])
+            if digests:
                 digests[k].feed(data, i, times, offset, length)
         done += size
         told(done, total)
     for _, content in pairs:
         content.flush()
     log.require_unchanged(may_grow=True)
-    return Read(examined, contents, combined(digests) if chosen is None and digests else None)
+    clocks = [_clock(content, examined.tick_ns) for content in contents]
+    return Read(examined, contents, clocks, combined(digests) if digests else None)
 
 
 def _clock(content: StreamContent | None, tick_ns: int) -> Clock | None:
@@ -120,12 +123,13 @@ def _clock(content: StreamContent | None, tick_ns: int) -> Clock | None:
 # -- findings ----------------------------------------------------------------------------------------------------------
 
 
-def _findings(found: Read, clocks: Sequence[Clock | None]) -> Iterator[Finding]:
+def findings_of(found: Read) -> Iterator[Finding]:
+    """All findings of index and messages, in no order."""
     examined = found.examined
     streams = examined.summary.streams
     by_index = index_findings(examined)
     counting: set[str] = set()
-    for stream, cadence, content, clock in zip(streams, examined.cadences, found.contents, clocks, strict=True):
+    for stream, cadence, content, clock in zip(streams, examined.cadences, found.contents, found.clocks, strict=True):
         if content is None:
             continue
         yield from _of_failures(stream, content)
@@ -137,7 +141,7 @@ def _findings(found: Read, clocks: Sequence[Clock | None]) -> Iterator[Finding]:
             told = list(_of_sequence(stream, clock, cadence.gaps, content.failed_times()))
             counting |= {stream.topic for _ in told}
             yield from told
-    jumps = list(clock_findings([(s, c) for s, c in zip(streams, clocks, strict=True) if c is not None]))
+    jumps = list(clock_findings([(s, c) for s, c in zip(streams, found.clocks, strict=True) if c is not None]))
     yield from jumps
     for each in by_index:
         if each.kind == "missing_messages" and each.topic in counting:

@@ -153,12 +153,12 @@ class Cadence:
 def _lost_periods(steps: Int64s, period: float, gaps: Bools, usual: Bools) -> Floats:
     """By how many periods each step is too long after what its neighbours make up for, float64[n].
 
-    Steps shorter than the period give what they are short of to a longer one near them, each of it once: to those
-    behind first, since what was held up comes in a hurry.
+    Steps that are clearly shorter than the period give what they are short of to a longer one near them, each of it
+    once: those behind it first, since what was held up comes in a hurry.
     """
     excess = steps / period - 1.0
     lost = np.where(excess > 0, excess, 0.0)
-    credit = np.where(usual & (excess < 0), -excess, 0.0)
+    credit = np.where(usual & (excess < -at.HURRY), -excess, 0.0)
     for k in np.flatnonzero((gaps | usual) & (excess >= at.LOST)).tolist():
         reach = 2 + int(min(excess[k], 64.0)) * 2
         for neighbours in (range(k + 1, min(len(steps), k + 1 + reach)), range(k - 1, max(-1, k - 3), -1)):

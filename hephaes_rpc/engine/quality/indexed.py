@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from attrs import define
+from attrs import define, frozen
+from numpy.typing import NDArray
 
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.logs.types import Int64s, LogSummary
@@ -13,6 +14,33 @@ from hephaes_rpc.engine.quality.wording import counted, duration, rate, share
 from hephaes_rpc.model import Finding, FindingKind, Severity
 
 _TICK_SAMPLE = 100_000
+
+
+@frozen
+class Window:
+    """Log times from ``start_ns`` on and before ``end_ns``; None is no bound."""
+
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+    def holds(self, times: Int64s) -> NDArray[np.bool_] | None:
+        """Which times lie in it; None for all."""
+        if self == WHOLE:
+            return None
+        inside = np.ones(len(times), np.bool_)
+        if self.start_ns is not None:
+            inside &= times >= self.start_ns
+        if self.end_ns is not None:
+            inside &= times < self.end_ns
+        return inside
+
+    def of(self, times: Int64s) -> Int64s:
+        """The times that lie in it."""
+        inside = self.holds(times)
+        return times if inside is None else times[inside]
+
+
+WHOLE = Window()
 
 
 @define(eq=False)
@@ -29,11 +57,11 @@ class Examined:
         return ((s, c) for s, c in zip(self.summary.streams, self.cadences, strict=True) if c.is_steady)
 
 
-def examine(log: LogReader) -> Examined:
-    """Look at the log times of an open log."""
+def examine(log: LogReader, window: Window = WHOLE) -> Examined:
+    """Look at the log times of an open log that lie in the window."""
     streams = log.summary.streams
     index = log.index(log.slots(streams))
-    times = [index.slot(k)[0] for k in range(len(streams))]
+    times = [window.of(index.slot(k)[0]) for k in range(len(streams))]
     tick = tick_of(times)
     return Examined(
         log.summary,

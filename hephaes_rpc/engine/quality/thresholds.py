@@ -67,6 +67,8 @@ MIN_GAP_NS = 500 * NS_PER_MS
 """A gap lasts longer than GAP_PERIODS periods and than this; shorter silences are missing messages."""
 LOST = 0.5
 """A silence that no hurry makes up for, in periods beyond the one that is due: from here on a message is missing."""
+HURRY = 0.25
+"""A step shorter than the period by this share of it makes up for a long one."""
 MISSING_WARNING = 0.001
 """Share of missing messages from which they are a warning."""
 RACE_NS = 100 * NS_PER_MS

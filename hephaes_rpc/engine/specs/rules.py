@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from hephaes_rpc.engine.specs.gates import GateError, parse_gate
 from hephaes_rpc.engine.specs.spec import (
     TIMESTAMP,
     ConstantSource,
@@ -106,6 +107,7 @@ def spec_issues(spec: ConversionSpec) -> list[Issue]:
         found += _columns(spec)
         found += _shifts(spec)
     found += _named_topics(spec)
+    found += _gates(spec)
     return found
 
 
@@ -115,6 +117,14 @@ def _no_effect(path: Path, value: Any, message: str, expected: str = "nothing") 
 
 def _shown(value: Any) -> str:
     return shown(unstructure(value, Any))
+
+
+def _gates(spec: ConversionSpec) -> Iterator[Issue]:
+    for k, text in enumerate(spec.quality):
+        try:
+            parse_gate(text)
+        except GateError as error:
+            yield Issue(("quality", k), str(error), "a gate such as 'camera >= 28 Hz'", _shown(text), error.guess)
 
 
 # -- shape -------------------------------------------------------------------------------------------------------------

@@ -585,6 +585,8 @@ class ConversionSpec:
         mapping: Field -> topics in priority order, the first one present in the log is used (``plan.selectors`` says
             how a topic with several types is named); None takes every decodable topic (``plan.auto_mapping``).
         resample: Of a mapping; None keeps the messages' own times.
+        quality: Gates (``specs.gates``), such as ``camera >= 28 Hz, gap < 200 ms``: a log that fails one is not
+            converted.
     """
 
     schema: Schema = field(factory=Schema)
@@ -599,6 +601,7 @@ class ConversionSpec:
     draft_origin: DraftOrigin | None = None
     mapping: dict[str, list[str]] | None = None
     resample: Resample | None = None
+    quality: list[str] = field(factory=list, converter=_all_trimmed)
     output: Output = field(factory=TFRecordOutput)
     write_manifest: bool = True
 

@@ -286,7 +286,7 @@ def test_a_pause_is_found_and_leads_to_its_place(tmp_path: Path) -> None:
     _, page = page_of(log)
     (place, *_) = page.all("button", class_="go")
     assert (float(place["data-from"]), float(place["data-to"])) == (3.9, 6.0)
-    assert "/chatter pauses for 2.1 s; usually a message comes every 0.1 s" in page.said("p")
+    assert "/chatter is silent for 2.1 s; a message comes every 100 ms" in page.said("p")
 
 
 def test_what_is_too_much_to_read_is_sampled_and_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
