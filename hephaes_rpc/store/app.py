@@ -23,6 +23,7 @@ from hephaes_rpc.model import Workspace, WorkspaceStatus
 from hephaes_rpc.store import backups
 from hephaes_rpc.store import workspace as place
 from hephaes_rpc.store.db import Database, Row, Session, os_error, scripts
+from hephaes_rpc.store.folderlock import FolderLock
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
 from hephaes_rpc.store.probing import Prober
 from hephaes_rpc.store.scripts import EnabledScripts
@@ -215,19 +216,21 @@ class AppStore:
             The workspace, and where the database that was there lies now.
 
         Raises:
-            HephaesError: ``workspace_not_found``, ``workspace_busy``: jobs are queued or at work; ``backup_not_found``,
-                ``workspace_corrupt``, ``workspace_newer``: of the copy; ``permission``, ``disk_full``, ``io_error``.
+            HephaesError: ``workspace_not_found``; ``workspace_busy``: jobs are queued or at work, or another process
+                has the database open; ``backup_not_found``, ``workspace_corrupt``, ``workspace_newer``: of the copy;
+                ``permission``, ``disk_full``, ``io_error``.
         """
         with self._lock:
             entry = self._entry(workspace_id)
             self._require_idle(entry, self._look(entry).opened)
             self._forget(entry.id)
-            replaced = backups.restore(
-                entry.database.parent / backups.FOLDER,
-                entry.database,
-                file_name,
-                backups.checked_copy(scripts("workspace"), place.APPLICATION_ID),
-            )
+            with contextlib.closing(_lone(entry)):
+                replaced = backups.restore(
+                    entry.database.parent / backups.FOLDER,
+                    entry.database,
+                    file_name,
+                    backups.checked_copy(scripts("workspace"), place.APPLICATION_ID),
+                )
         return self.get_workspace(workspace_id), str(replaced) if replaced else None
 
     def _require_idle(self, entry: _Entry, opened: OpenWorkspace | None) -> None:
@@ -423,6 +426,17 @@ def _register(session: Session, workspace_id: str, root: Path, name: str | None)
         return workspace_id
     session.run("UPDATE workspaces SET name = ?1, updated_at = ?2 WHERE id = ?3 AND name <> ?1", (name, now, known))
     return str(known)
+
+
+def _lone(entry: _Entry) -> FolderLock:
+    """The folder of a database that nobody has open, to ourselves."""
+    try:
+        return FolderLock(entry.database.parent, alone=True)
+    except BlockingIOError:
+        message = f"the database of the workspace {entry.name} is open in another sidecar"
+        raise HephaesError(
+            "workspace_busy", message, hint="end the other sidecar and try again", workspace_id=entry.id
+        ) from None
 
 
 def _require_deletable(folder: Path, force: bool) -> None:

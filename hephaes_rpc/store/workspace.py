@@ -14,6 +14,7 @@ from hephaes_rpc.store.dashboard import Dashboard
 from hephaes_rpc.store.db import Database, os_error, scripts
 from hephaes_rpc.store.drafts import Drafts
 from hephaes_rpc.store.finished import Finished
+from hephaes_rpc.store.folderlock import FolderLock
 from hephaes_rpc.store.joblogs import JobLogs
 from hephaes_rpc.store.jobs import Jobs
 from hephaes_rpc.store.legacy import import_once
@@ -49,7 +50,7 @@ class OpenWorkspace:
     """
 
     def __init__(self, workspace_id: str, name: str, root: Path) -> None:
-        """Open what ``create`` has made; raises what ``Database`` raises."""
+        """Open what ``create`` has made; raises what ``Database`` raises, ``io_error`` while that is being replaced."""
         self.id = workspace_id
         self.name = name
         self.root = root
@@ -62,16 +63,21 @@ class OpenWorkspace:
         if identity is None:
             raise HephaesError("workspace_conflict", f"{self.dir} has no database", path=str(path))
         self.identity = identity
-        self.db = Database(
-            path,
-            scripts("workspace"),
-            APPLICATION_ID,
-            lambda version, copy: backups.make(self.backups_dir, version, "migration", copy),
-        )
+        self._lock = _share(self.dir)
         try:
-            private_folder(self.outputs_dir)
+            self.db = Database(
+                path,
+                scripts("workspace"),
+                APPLICATION_ID,
+                lambda version, copy: backups.make(self.backups_dir, version, "migration", copy),
+            )
+            try:
+                private_folder(self.outputs_dir)
+            except HephaesError:
+                self.db.close()
+                raise
         except HephaesError:
-            self.db.close()
+            self._lock.close()
             raise
         places = self._places = Places(root)
         self.assets = Assets(self.db, places)
@@ -111,6 +117,7 @@ class OpenWorkspace:
     def close(self) -> None:
         """Close the database; whoever still uses the workspace gets errors."""
         self.db.close()
+        self._lock.close()
 
 
 def create(root: Path) -> None:
@@ -134,6 +141,14 @@ def create(root: Path) -> None:
         private_folder(folder / OUTPUTS)
     except OSError as error:
         raise os_error(error, f"no workspace could be made in {root}") from error
+
+
+def _share(folder: Path) -> FolderLock:
+    try:
+        return FolderLock(folder)
+    except BlockingIOError:
+        message = f"the database in {folder} is being replaced by another sidecar"
+        raise HephaesError("io_error", message, hint="try again") from None
 
 
 def _require_fresh(folder: Path) -> None:

@@ -141,3 +141,24 @@ def test_both_write_and_no_lock_reaches_a_client(pair: tuple[Sidecar, Sidecar], 
         assert all_changed(each, "tags") >= 1
         assert all_changed(each, "assets") <= seconds / 0.25 + 8
         assert each.request("assets/list", {})["total"] == sum(rounds.values()) + 2
+
+
+def test_a_database_that_another_sidecar_has_open_is_not_replaced(
+    pair: tuple[Sidecar, Sidecar], tmp_path: Path
+) -> None:
+    one, two = pair
+    ids = [each.request("workspaces/list", {})["active_workspace_id"] for each in pair]
+    one.request("workspaces/backup", {"workspace_id": ids[0]})
+    log = write_mcap(tmp_path / "drive.mcap", samples(20))
+    asset = one.request("assets/register", {"file_path": str(log)})
+    with pytest.raises(RpcError, match="is open in another sidecar") as refusal:
+        one.request("workspaces/restore", {"workspace_id": ids[0]})
+    assert refusal.value.data["kind"] == "workspace_busy"
+    for each in pair:
+        each.request("tags/create", {"name": f"of {each.process.pid}"})
+        assert each.request("assets/list", {})["items"][0]["id"] == asset["id"]
+        assert each.request("tags/list", {})["total"] == pair.index(each) + 1
+    two.process.kill()
+    two.wait()
+    assert one.request("workspaces/restore", {"workspace_id": ids[0]})["workspace"]["status"] == "ready"
+    assert one.request("assets/list", {})["total"] == 0

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hephaes_rpc.config import Options, load
+from hephaes_rpc.jobs.queue import JobQueue
 from hephaes_rpc.methods import register_all
 from hephaes_rpc.notify import Notifier, WorkDone
 from hephaes_rpc.protocol import read_params
@@ -39,6 +40,7 @@ class Table:
         lifecycle: Any = None  # nothing here asks for it
         self.app = AppState(config, notifier, self.executor, lifecycle, time.monotonic())
         self.app.store = AppStore(config)
+        self.app.jobs = self.loop.run_until_complete(_queue(self.app))
 
     def context(self) -> RequestContext:
         """The context of one more request."""
@@ -62,6 +64,11 @@ class Table:
         self.executor.shutdown()
         self.app.store.close()
         self.loop.close()
+
+
+async def _queue(app: AppState) -> JobQueue:
+    """A queue that has not begun: jobs wait."""
+    return JobQueue(app)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Copies of a database: when they are made, what becomes of them, and the way back."""
 
+import contextlib
 import os
 import stat
 import threading
@@ -16,6 +17,7 @@ from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.store import backups
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.db import Database, scripts
+from hephaes_rpc.store.folderlock import FolderLock
 from hephaes_rpc.store.workspace import APPLICATION_ID, OpenWorkspace
 from tests.store.conftest import listing
 
@@ -201,3 +203,16 @@ def test_a_copy_that_is_damaged_replaces_nothing(app: AppStore, workspace: OpenW
             app.restore_workspace(workspace.id, name)
         assert refusal.value.kind == "backup_not_found"
     assert [name for name in listing(workspace.dir) if "replaced" in name or "tmp" in name] == []
+
+
+def test_nobody_opens_a_database_that_is_being_replaced(
+    settings: Callable[..., Config], app: AppStore, workspace: OpenWorkspace
+) -> None:
+    app.close()
+    with contextlib.closing(FolderLock(workspace.dir, alone=True)):
+        app = AppStore(settings())
+        with pytest.raises(HephaesError, match="is being replaced by another sidecar") as refusal:
+            app.workspace(workspace.id)
+        assert refusal.value.kind == "workspace_not_ready"
+    assert app.workspace(workspace.id).assets.list().total == 0
+    app.close()
