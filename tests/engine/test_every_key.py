@@ -216,11 +216,13 @@ MORE_TOPICS = {
     "/files": "sensor_msgs/msg/CompressedImage",
     "/level": "std_msgs/msg/Int32",
     "/classes": "std_msgs/msg/Int32MultiArray",
+    "/lidar": "sensor_msgs/msg/PointCloud2",
+    "/rear": "sensor_msgs/msg/PointCloud2",
 }
 
 
 def more_samples(random_: random.Random) -> Iterator[Sample]:
-    """Images, numbers and lists of classes."""
+    """Images, numbers, lists of classes and points."""
     types = store(2).types
     header = types["std_msgs/msg/Header"](
         stamp=types["builtin_interfaces/msg/Time"](sec=1_700_000_000, nanosec=5), frame_id="c"
@@ -242,10 +244,37 @@ def more_samples(random_: random.Random) -> Iterator[Sample]:
                 layout=layout, data=np.array([random_.randrange(4) for _ in range(random_.randrange(1, 4))], np.int32)
             ),
         }
+        if k % 6 == 0:
+            made |= {name: _cloud(types, header, random_) for name in ("/lidar", "/rear")}
         for n, (topic, message) in enumerate(made.items()):
             if topic != "/level" or k % 4:
                 payload = bytes(store(2).serialize_cdr(message, MORE_TOPICS[topic]))
                 yield Sample(topic, START_NS + k * 20 * MS + n * 3 * MS, payload)
+
+
+def _cloud(types: Any, header: Any, random_: random.Random) -> Any:
+    """Two rows of three points of floats and whole numbers, some NaN."""
+    kind = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("t", "<f8"), ("ring", "<u2"), ("code", "<u2", 2)])
+    points = np.array([(random_.random(), 2, 3, random_.random(), k, (k, 2)) for k in range(6)], kind)
+    points["x"][2] = np.nan
+    datatypes = {"f4": 7, "f8": 8, "u2": 4}
+    fields = [
+        types["sensor_msgs/msg/PointField"](
+            name=name, offset=offset, datatype=datatypes[field_.base.str[1:]], count=max(1, *field_.shape, 1)
+        )
+        for name, (field_, offset, *_) in (kind.fields or {}).items()
+    ]
+    return types["sensor_msgs/msg/PointCloud2"](
+        header=header,
+        height=2,
+        width=3,
+        fields=fields,
+        is_bigendian=False,
+        point_step=kind.itemsize,
+        row_step=3 * kind.itemsize,
+        data=points.view(np.uint8),
+        is_dense=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -502,6 +531,7 @@ SOURCES = (
     {"kind": "concat", "sources": [at("/imu", "orientation_covariance"), at("/imu", "orientation_covariance[0:2]")]},
     {"kind": "stack", "sources": [at("/imu", "angular_velocity.x"), {"kind": "constant", "value": 1.0}]},
 )
+POINTS = {"kind": "points", "topic": "/lidar", "fields": ["t"]}
 CAST = {"kind": "cast", "dtype": "int64"}
 ENCODE = {"kind": "image_encode"}
 
@@ -667,6 +697,24 @@ for kind in ("concat", "stack"):
     sources = [PRESENT["source"], PRESENT["source"]] if kind == "concat" else times
     case(base(rows("/imu", x=several)), f"{X}/source/sources", sources)
 
+CLOUD = base(rows("/lidar", x={"source": POINTS, "dtype": "native"}))
+SEEN_BEFORE = base(rows("/lidar", x=of("/lidar", "point_step")))
+case(SEEN_BEFORE, f"{X}/source", POINTS)
+case(CLOUD, f"{X}/source/topic", refused=["/imu", "", "/lida"])
+BOTH = joined({"topic": "/rear", "age_column": True}, "/lidar", x={"source": POINTS, "dtype": "native"})
+case(base(BOTH), f"{X}/source/topic", "/rear")
+NO_FIELDS: list[Any] = [[], ["x", "x"], ["x[1:1]"]]
+case(CLOUD, f"{X}/source/fields", ["x"], ["x", "t"], ["ring", "code[1]"], ["code[0:2]", "nothing"], refused=NO_FIELDS)
+case(CLOUD, f"{X}/source/dtype", "float64", "int64", refused=["float16"])
+case(CLOUD, f"{X}/source/organized", True)
+WITH_NAN = base(rows("/lidar", x={"source": POINTS | {"fields": ["x", "y"]}, "dtype": "native"}))
+case(WITH_NAN, f"{X}/source/skip_nans", True)
+for more in ({"dtype": "int64"}, {"organized": True}):
+    case(base(rows("/lidar", x={"source": POINTS | more, "dtype": "native"})), f"{X}/source/skip_nans", refused=[True])
+for kind in ("concat", "stack"):
+    parted = {"source": {"kind": kind, "sources": [POINTS]}, "dtype": "native"}
+    case(base(rows("/lidar", x=parted)), f"{X}/source/sources", [POINTS, POINTS])
+
 # transforms
 for transform in (
     {"kind": "cast", "dtype": "float64"},
@@ -747,6 +795,7 @@ case(LABELLED, "/labels/transforms", refused=[[CAST]])
 case(base(rows("/classes", x=CLASSES, labels={"primary": "x"})), "/labels/multi_label", True)
 OWN = base(rows("/level", x=LEVEL, labels={"source": at("/level", "data")}))
 case(OWN, "/labels/source", {"kind": "constant", "value": 3}, {"kind": "metadata", "key": "log_time_ns"})
+case(OWN, "/labels/source", refused=[POINTS], also=["Labels.source -> PointsSource"])
 MANY = base(rows("/classes", x=CLASSES, labels={"source": at("/classes", "data"), "multi_label": True}))
 case(
     MANY,

@@ -35,6 +35,7 @@ from hephaes_rpc.engine.specs.spec import (
     DType,
     Feature,
     Labels,
+    MetadataSource,
     Missing,
     PathSource,
     TriggerRows,
@@ -526,7 +527,8 @@ def _takes_json_default(feature: Feature) -> bool:
 
 def _never_absent(feature: Feature) -> bool:
     """Whether neither the source nor a transform can leave a row without a value."""
-    return not feature.transforms and all(not isinstance(leaf, PathSource) for _, leaf in leaves(feature.source))
+    found = [leaf for _, leaf in leaves(feature.source)]
+    return not feature.transforms and all(isinstance(leaf, ConstantSource | MetadataSource) for leaf in found)
 
 
 def _zero_of(kind: pa.DataType, size: int | None, declared: Sequence[int] | None) -> pa.Array | None:

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 from attrs import define, evolve, field, frozen
 
+from hephaes_rpc.engine.features.clouds import MEMBERS as CLOUD_MEMBERS
+from hephaes_rpc.engine.features.clouds import Points, is_cloud
 from hephaes_rpc.engine.features.columns import BINARY, Int64s, Part
 from hephaes_rpc.engine.features.fieldpath import FieldPath, compile_path, compile_steps
 from hephaes_rpc.engine.features.freevalues import constant_array, covered, is_zero, typed
@@ -26,6 +28,7 @@ from hephaes_rpc.engine.features.steps import INT64, CannotApplyError, Column, K
 from hephaes_rpc.engine.features.transforms import nanoseconds
 from hephaes_rpc.engine.messages.decode import StreamDecoder
 from hephaes_rpc.engine.messages.msgdef import INTEGERS, TIMES, Definition, MessageType
+from hephaes_rpc.engine.specs.message_sources import PointsSource
 from hephaes_rpc.engine.specs.spec import ConcatSource, ConstantSource, FeatureSource, MetadataSource, PathSource
 from hephaes_rpc.serde import Issue, closest, shown, unstructure
 
@@ -153,6 +156,8 @@ class Compiler:
                 return self._constant(source.value, (*at, "value"), what)
             case MetadataSource():
                 return self._metadata(source, at, what)
+            case PointsSource():
+                return self._points(source, at, what)
         parts = [
             self.source(part, (*at, "sources", k), what, as_image=False, as_bytes=True, as_json=False)
             for k, part in enumerate(source.sources)
@@ -210,16 +215,30 @@ class Compiler:
         default = self._default(topic, path, type_) if has_default else None
         return OfTopic(kind, topic, extractor(path), cause, default)
 
+    def _points(self, source: PointsSource, at: Path, what: str) -> Reader | None:
+        definition = self.definition(source.topic, at, what)
+        if definition is None:
+            return None
+        if not is_cloud(definition):
+            message = f"{what}: messages of {source.topic} are no clouds of points, but {definition.root}"
+            self.refuse((*at, "topic"), message, "a topic of sensor_msgs/PointCloud2", source.topic)
+            return None
+        whole = compile_steps((), definition)
+        return Points.of(self._messages(source.topic, whole, definition, CLOUD_MEMBERS), source)
+
     def _picture(self, topic: str, message: FieldPath, definition: Definition) -> Reader:
         members = image_members(definition.types[message.end.base]) or ()
+        return Pictures(self._messages(topic, message, definition, members), "format" in members)
+
+    def _messages(self, topic: str, message: FieldPath, definition: Definition, members: Sequence[str]) -> OfTopic:
+        """Some members of messages, of the topic's or inside them."""
         prefix = f"{message.selection}." if message.selection else ""
         for name in members:
             self.need(topic).add(prefix + name)
         type_ = field_type(message, definition, [prefix + name for name in members])
         cause = f"{message.text} is out of range"
         default = self._default(topic, message, type_, members)
-        messages = OfTopic(Kind(type_), topic, extractor(message, members), cause, default)
-        return Pictures(messages, "format" in members)
+        return OfTopic(Kind(type_), topic, extractor(message, members), cause, default)
 
     def _default(self, topic: str, path: FieldPath, type_: pa.DataType, only: Sequence[str] = ()) -> pa.Array | None:
         """What stands for the field (of a message: for these members) where the topic has no message."""

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from hephaes_rpc.engine.specs.gates import GateError, parse_gate
+from hephaes_rpc.engine.specs.message_sources import PointsSource
 from hephaes_rpc.engine.specs.spec import (
     TIMESTAMP,
     ConstantSource,
@@ -418,8 +419,8 @@ def _naming(spec: ConversionSpec) -> Iterator[tuple[Path, str, str]]:
                 yield ("row_strategy", "anchor_topic"), "row_strategy.anchor_topic", anchor
     for path, what, source in _sources(spec):
         for at, leaf in leaves(source, path):
-            if isinstance(leaf, PathSource | MetadataSource) and leaf.topic is not None:
-                yield (*at, "topic"), what, leaf.topic
+            if (named := getattr(leaf, "topic", None)) is not None:
+                yield (*at, "topic"), what, named
 
 
 def _named_topics(spec: ConversionSpec) -> Iterator[Issue]:
@@ -501,6 +502,13 @@ def _shifts(spec: ConversionSpec) -> Iterator[Issue]:
 
 
 def _source(path: Path, what: str, source: FeatureSource) -> Iterator[Issue]:
+    if isinstance(source, PointsSource) and source.skip_nans:
+        if source.dtype == "int64":
+            message = f"{what}: skip_nans has no effect on integers"
+            yield _no_effect((*path, "skip_nans"), True, message, "false")
+        if source.organized:
+            message = f"{what}: the rows of an organized cloud keep all of their points, which skip_nans leaves out"
+            yield Issue((*path, "skip_nans"), message, "false, or organized false", "true")
     if isinstance(source, MetadataSource):
         if source.topic is not None and source.key not in OF_A_MESSAGE:
             message = f"{what}: metadata {source.key} belongs to no topic"

@@ -12,6 +12,16 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from attrs import field, frozen
 from attrs.validators import ge, gt, le, optional
 
+from hephaes_rpc.engine.specs.checks import (
+    all_trimmed,
+    distinct,
+    no_topic,
+    not_blank,
+    topic_name,
+    trimmed,
+    trimmed_or_none,
+)
+from hephaes_rpc.engine.specs.message_sources import PointsSource
 from hephaes_rpc.engine.specs.transform_params import Transform
 from hephaes_rpc.engine.specs.values import plain, untagged
 
@@ -117,27 +127,6 @@ def parse_template(text: str) -> tuple[str | Placeholder, ...]:
     return tuple(part for part in parts if part)
 
 
-def _trimmed(value: Any) -> Any:
-    return value.strip() if isinstance(value, str) else value
-
-
-def _trimmed_or_none(value: Any) -> Any:
-    return (value.strip() or None) if isinstance(value, str) else value
-
-
-def _all_trimmed(value: Any) -> Any:
-    return [_trimmed(item) for item in value] if isinstance(value, list) else value
-
-
-def _distinct(value: Any) -> Any:
-    return list(dict.fromkeys(_all_trimmed(value))) if isinstance(value, list) else value
-
-
-def _not_blank(_instance: object, attribute: Any, value: str) -> None:
-    if not value.strip():
-        raise ValueError(f"'{attribute.name}' must not be blank: {value!r}")
-
-
 def _positive(_instance: object, _attribute: object, value: float) -> None:
     if not (math.isfinite(value) and value > 0):
         raise ValueError("must be a number greater than 0")
@@ -166,16 +155,8 @@ def _template(_instance: object, _attribute: object, value: str | None) -> None:
             raise ValueError(f"filename_template {error}") from None
 
 
-def _topic() -> Any:
-    return field(converter=_trimmed, validator=_not_blank)
-
-
-def _no_topic() -> Any:
-    return field(default=None, converter=_trimmed_or_none)
-
-
 def _clock_field() -> Any:
-    return field(default="log_time", converter=_trimmed, validator=_clock)
+    return field(default="log_time", converter=trimmed, validator=_clock)
 
 
 def _count() -> Any:
@@ -257,7 +238,7 @@ class Resample:
 class Schema:
     """The name and version a dataset goes by."""
 
-    name: str = field(default="generic_conversion", validator=_not_blank)
+    name: str = field(default="generic_conversion", validator=not_blank)
     version: int = field(default=1, validator=ge(1))
 
 
@@ -276,10 +257,10 @@ class Input:
         sample_rate_hz: Per topic only the first message of each bucket of ``1 / sample_rate_hz``.
     """
 
-    paths: list[str] = field(factory=list, converter=_all_trimmed)
+    paths: list[str] = field(factory=list, converter=all_trimmed)
     recursive: bool = False
-    include_topics: list[str] = field(factory=list, converter=_all_trimmed)
-    exclude_topics: list[str] = field(factory=list, converter=_all_trimmed)
+    include_topics: list[str] = field(factory=list, converter=all_trimmed)
+    exclude_topics: list[str] = field(factory=list, converter=all_trimmed)
     start_ns: int | None = _count()
     end_ns: int | None = _count()
     max_messages: int | None = _at_least_one()
@@ -295,7 +276,7 @@ class TopicDecoding:
         on_failure: None takes ``decoding.on_decode_failure``.
     """
 
-    type_hint: str | None = _no_topic()
+    type_hint: str | None = no_topic()
     on_failure: FailurePolicy | None = None
 
 
@@ -322,7 +303,7 @@ class Join:
         age_column: A column with row time minus source time, ns.
     """
 
-    topic: str = _topic()
+    topic: str = topic_name()
     sync_policy: SyncPolicy = "last-known-before"
     tolerance_ns: int | None = _count()
     staleness_ns: int | None = _count()
@@ -339,7 +320,7 @@ class TriggerRows:
     """A row per message of the trigger topic, other topics joined to it."""
 
     kind: Literal["trigger"] = "trigger"
-    trigger_topic: str = _topic()
+    trigger_topic: str = topic_name()
     joins: list[Join] = field(factory=list)
     clock: str = _clock_field()
 
@@ -349,7 +330,7 @@ class PerMessageRows:
     """A row per message of one topic."""
 
     kind: Literal["per-message"] = "per-message"
-    topic: str = _topic()
+    topic: str = topic_name()
     clock: str = _clock_field()
 
 
@@ -366,8 +347,8 @@ class ResampleRows:
     kind: Literal["resample"] = "resample"
     freq_hz: float = field(validator=_positive)
     method: ResampleMethod
-    topics: list[str] = field(factory=list, converter=_distinct)
-    anchor_topic: str | None = _no_topic()
+    topics: list[str] = field(factory=list, converter=distinct)
+    anchor_topic: str | None = no_topic()
     skip_empty: bool = False
     clock: str = _clock_field()
 
@@ -390,8 +371,8 @@ class PathSource:
     """A field of a message; ``field_path`` None is the whole message."""
 
     kind: Literal["path"] = "path"
-    topic: str = _topic()
-    field_path: str | None = field(default=None, converter=_trimmed_or_none, validator=_path)
+    topic: str = topic_name()
+    field_path: str | None = field(default=None, converter=trimmed_or_none, validator=_path)
 
 
 @frozen(kw_only=True)
@@ -414,7 +395,7 @@ class MetadataSource:
 
     kind: Literal["metadata"] = "metadata"
     key: MetadataKey
-    topic: str | None = _no_topic()
+    topic: str | None = no_topic()
     default_value: Any = field(default=None, converter=untagged, validator=plain)
 
 
@@ -436,8 +417,8 @@ class StackSource:
     axis: int = 0
 
 
-FeatureSource: TypeAlias = PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource
-LeafSource: TypeAlias = PathSource | ConstantSource | MetadataSource
+FeatureSource: TypeAlias = PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource | PointsSource
+LeafSource: TypeAlias = PathSource | ConstantSource | MetadataSource | PointsSource
 
 
 def leaves(source: FeatureSource, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], LeafSource]]:
@@ -500,9 +481,9 @@ class Computation:
         memory_limit_mb: Of the script, beyond what its process has without it.
     """
 
-    file: str = field(converter=_trimmed, validator=_not_blank)
-    function: str = field(default="compute", converter=_trimmed, validator=_not_blank)
-    inputs: list[str] = field(converter=_all_trimmed)
+    file: str = field(converter=trimmed, validator=not_blank)
+    function: str = field(default="compute", converter=trimmed, validator=not_blank)
+    inputs: list[str] = field(converter=all_trimmed)
     outputs: dict[str, ComputedColumn]
     time_limit_s: float = field(default=30.0, validator=[gt(0), le(3600)])
     memory_limit_mb: int = field(default=1024, validator=[ge(1), le(1 << 20)])
@@ -559,7 +540,7 @@ class Validation:
     sample_n: int | None = _at_least_one()
     fail_fast: bool = False
     bad_record_budget: int | None = _count()
-    expected_features: list[str] = field(factory=list, converter=_all_trimmed)
+    expected_features: list[str] = field(factory=list, converter=all_trimmed)
     preview: bool = False
 
 
@@ -568,7 +549,7 @@ class DraftOrigin:
     """Where the spec comes from; told in the manifest."""
 
     kind: Literal["manual", "inspection", "template", "legacy"] = "manual"
-    source_topics: list[str] = field(factory=list, converter=_all_trimmed)
+    source_topics: list[str] = field(factory=list, converter=all_trimmed)
     provenance: dict[str, Any] = field(factory=dict, converter=untagged, validator=plain)
     assumptions: list[str] = field(factory=list)
     warnings: list[str] = field(factory=list)
@@ -601,7 +582,7 @@ class ConversionSpec:
     draft_origin: DraftOrigin | None = None
     mapping: dict[str, list[str]] | None = None
     resample: Resample | None = None
-    quality: list[str] = field(factory=list, converter=_all_trimmed)
+    quality: list[str] = field(factory=list, converter=all_trimmed)
     output: Output = field(factory=TFRecordOutput)
     write_manifest: bool = True
 

@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from hephaes_rpc.engine.specs.spec import (
     ConversionSpec,
     FeatureSource,
-    MetadataSource,
-    PathSource,
     PerMessageRows,
     ResampleRows,
     TriggerRows,
@@ -38,11 +36,7 @@ def _feature_topics(spec: ConversionSpec) -> list[str]:
 def named_topics(sources: Iterable[FeatureSource]) -> list[str]:
     """Topics that sources name, each once, in order."""
     found = [leaf for source in sources for _, leaf in leaves(source)]
-    return list(
-        dict.fromkeys(
-            leaf.topic for leaf in found if isinstance(leaf, PathSource | MetadataSource) and leaf.topic is not None
-        )
-    )
+    return list(dict.fromkeys(topic for leaf in found if (topic := getattr(leaf, "topic", None)) is not None))
 
 
 def main_topic(spec: ConversionSpec) -> str | None:
