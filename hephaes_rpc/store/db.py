@@ -3,10 +3,9 @@
 Strategy: a new database is built beside its place and linked into it, so that a file under the final name is never half
 made and an empty or foreign file is never taken for a new one.  An existing file is looked at before anything is
 written: identification, version, structure (that of a fresh database of its version, so no foreign trigger can ride
-along) and SQLite's own quick check, which runs beside the first requests where the file is large.  One connection per
-thread, opened when first needed; a connection is never shared and never crosses a fork.  Reads see one snapshot; writes
-take the write lock first, so they wait their turn instead of failing half way.  Errors of SQLite leave this module as
-HephaesErrors.
+along) and SQLite's own quick check, which runs beside the first requests where the file is large.  A transaction has a
+connection to itself.  Reads see one snapshot; writes take the write lock first, so they wait their turn instead of
+failing half way.  Errors of SQLite leave this module as HephaesErrors.
 """
 
 import contextlib
@@ -15,7 +14,6 @@ import os
 import shutil
 import threading
 import uuid
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -27,6 +25,7 @@ from urllib.parse import quote
 import apsw
 
 from hephaes_rpc.errors import HephaesError
+from hephaes_rpc.store.connections import Connections, connect, drain, value
 
 Row: TypeAlias = tuple[Any, ...]
 Bindings: TypeAlias = Sequence[Any] | Mapping[str, Any]
@@ -34,7 +33,6 @@ Save: TypeAlias = Callable[[int, Callable[[Path], None]], object]
 
 OLDEST_SQLITE = (3, 51, 3)
 """Earlier versions can corrupt a WAL database that two connections write and checkpoint at once."""
-BUSY_TIMEOUT_MS = 5000
 CLOSE_WAIT_S = 1.0
 NEARLY_FULL_BYTES = 1 << 16
 CHECK_AT_ONCE_BYTES = 1 << 24
@@ -101,8 +99,8 @@ class Database:
         self._save = save
         self.damage: HephaesError | None = None
         self._version = len(migrations)
-        self._local = threading.local()
-        self._connections: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
+        self._connections = Connections(path, self._require_version)
+        self._watching: apsw.Connection | None = None
         self._idle = threading.Condition()
         self._in_use = 0
         self._closed = False
@@ -122,7 +120,7 @@ class Database:
                 connection = apsw.Connection(str(temporary))
                 temporary.chmod(0o600)
                 with contextlib.closing(connection):
-                    _drain(connection, "PRAGMA journal_mode = WAL")
+                    drain(connection, "PRAGMA journal_mode = WAL")
                     _migrate(connection, tuple(migrations), application_id)
             return _link(temporary, path)
         except OSError as error:
@@ -160,7 +158,7 @@ class Database:
             HephaesError: ``disk_full``, ``permission``, ``io_error``.
         """
         with self._in_transaction("BEGIN") as connection:
-            _drain(connection, "SELECT count(*) FROM sqlite_schema")  # the snapshot begins with the first read
+            drain(connection, "SELECT count(*) FROM sqlite_schema")  # the snapshot begins with the first read
             _copy(connection, target)
 
     def problems(self) -> list[str]:
@@ -174,9 +172,11 @@ class Database:
         ]
 
     def data_version(self) -> int:
-        """A number that changes whenever something is committed; comparable within one thread."""
-        with self._transaction("BEGIN") as session:
-            return int(session.value("PRAGMA data_version"))
+        """A number that changes whenever something is committed; for one thread, which keeps a connection by this."""
+        with self._using(), self._translating():
+            if self._watching is None:
+                self._watching = self._connections.lend()
+            return int(value(self._watching, "PRAGMA data_version"))
 
     def others(self) -> dict[str, int]:
         """How often other processes have changed each noun; only growth means anything."""
@@ -188,18 +188,9 @@ class Database:
         with self._idle:
             self._closed = True
             if not self._idle.wait_for(lambda: self._in_use == 0, CLOSE_WAIT_S):
-                for connection in list(self._connections):
-                    connection.interrupt()
+                self._connections.interrupt()
                 self._idle.wait_for(lambda: self._in_use == 0, CLOSE_WAIT_S)
-            connections = list(self._connections)
-        for index, connection in enumerate(connections):
-            with contextlib.suppress(apsw.Error):  # another process reads, or the disk is gone: SQLite recovers later
-                if self.damage is not None:
-                    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-                elif index == 0:
-                    _drain(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
-            with contextlib.suppress(apsw.Error):
-                connection.close()
+        self._connections.close(checkpoint=self.damage is None)
 
     @contextlib.contextmanager
     def _transaction(self, begin: str, nouns: Sequence[str] = (), *, durable: bool = False) -> Iterator[Session]:
@@ -210,6 +201,28 @@ class Database:
     def _in_transaction(
         self, begin: str, nouns: Sequence[str] = (), *, durable: bool = False
     ) -> Iterator[apsw.Connection]:
+        connection: apsw.Connection | None = None
+        with self._using(), self._translating(lambda: connection.system_errno if connection is not None else 0):
+            connection = self._connections.lend()
+            try:
+                if durable:
+                    drain(connection, "PRAGMA synchronous = FULL")
+                try:
+                    drain(connection, begin)
+                    changed_before = connection.total_changes()
+                    yield connection
+                    self._commit(connection, nouns if connection.total_changes() != changed_before else ())
+                finally:
+                    if connection.in_transaction:
+                        drain(connection, "ROLLBACK")
+                    if durable:
+                        drain(connection, "PRAGMA synchronous = NORMAL")
+            finally:
+                self._connections.take_back(connection)
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """Hold off ``close`` for a while; raises when that has been, or the database is damaged."""
         with self._idle:
             if self._closed:
                 raise HephaesError("io_error", f"the database {self.path} has been closed")
@@ -217,20 +230,7 @@ class Database:
                 raise self.damage
             self._in_use += 1
         try:
-            with self._translating():
-                connection = self._connection()
-                if durable:
-                    _drain(connection, "PRAGMA synchronous = FULL")
-                try:
-                    _drain(connection, begin)
-                    changed_before = connection.total_changes()
-                    yield connection
-                    self._commit(connection, nouns if connection.total_changes() != changed_before else ())
-                finally:
-                    if connection.in_transaction:
-                        _drain(connection, "ROLLBACK")
-                    if durable:
-                        _drain(connection, "PRAGMA synchronous = NORMAL")
+            yield
         finally:
             with self._idle:
                 self._in_use -= 1
@@ -239,29 +239,18 @@ class Database:
     def _commit(self, connection: apsw.Connection, nouns: Sequence[str]) -> None:
         """Commit; what is counted as our own is what has been committed, and nothing else, whenever it is looked at."""
         if not nouns:
-            _drain(connection, "COMMIT")
+            drain(connection, "COMMIT")
             return
         with self._committing:
             for noun in nouns:
                 connection.execute(_COUNT, (noun,)).fetchall()
-            _drain(connection, "COMMIT")
+            drain(connection, "COMMIT")
             self._own.update(nouns)
 
-    def _connection(self) -> apsw.Connection:
-        connection: apsw.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = _connect(self.path)
-            found = _value(connection, "PRAGMA user_version")
-            if found != self._version:
-                connection.close()
-                raise _newer(self.path, found, self._version)
-            self._adopt(connection)
-        return connection
-
-    def _adopt(self, connection: apsw.Connection) -> None:
-        self._local.connection = connection
-        with self._idle:
-            self._connections.add(connection)
+    def _require_version(self, connection: apsw.Connection) -> None:
+        found = value(connection, "PRAGMA user_version")
+        if found != self._version:
+            raise _newer(self.path, found, self._version)
 
     def _admit(self, migrations: tuple[str, ...], application_id: int) -> None:
         """Open the first connection: look, then migrate; refuse without a trace."""
@@ -272,7 +261,7 @@ class Database:
         if size_bytes == 0:
             raise _corrupt(self.path, "it is empty")
         had_log = _has_content(self.path.with_name(self.path.name + "-wal"))
-        connection = _connect(self.path)
+        connection = connect(self.path)
         try:
             # Closing the last connection would move a log that was left behind into the file.
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, had_log)
@@ -283,15 +272,16 @@ class Database:
             if version < len(migrations):
                 if self._save is not None:
                     self._save(version, lambda target: _copy(connection, target))
-                _drain(connection, "PRAGMA foreign_keys = OFF")
+                drain(connection, "PRAGMA foreign_keys = OFF")
                 _migrate(connection, migrations, application_id)
-                _drain(connection, "PRAGMA foreign_keys = ON")
-            if _value(connection, "PRAGMA journal_mode") != "wal":
-                _drain(connection, "PRAGMA journal_mode = WAL")
+                drain(connection, "PRAGMA foreign_keys = ON")
+            if value(connection, "PRAGMA journal_mode") != "wal":
+                drain(connection, "PRAGMA journal_mode = WAL")
         except BaseException:
             connection.close()
             raise
-        self._adopt(connection)
+        self._connections.adopt(connection)
+        self._connections.take_back(connection)
         if size_bytes > CHECK_AT_ONCE_BYTES:
             threading.Thread(target=self._check_later, name=f"check {self.path.name}", daemon=True).start()
 
@@ -299,14 +289,10 @@ class Database:
         with contextlib.suppress(HephaesError), self.read() as session:  # what is wrong is in ``damage``
             _check(session, self.path)
 
-    def _system_errno(self) -> int:
-        connection: apsw.Connection | None = getattr(self._local, "connection", None)
-        return connection.system_errno if connection is not None else 0
-
     @contextlib.contextmanager
-    def _translating(self) -> Iterator[None]:
+    def _translating(self, system_errno: Callable[[], int] = lambda: 0) -> Iterator[None]:
         try:
-            with _translating(self.path, self._system_errno):
+            with _translating(self.path, system_errno):
                 yield
         except HephaesError as error:
             if error.kind == "workspace_corrupt":
@@ -325,7 +311,7 @@ def copy_checked(source: Path, target: Path, migrations: tuple[str, ...], applic
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         with contextlib.closing(apsw.Connection(uri, flags=flags)) as connection:
             _inspect(connection, source, migrations, application_id)
-            problem = _value(connection, "PRAGMA integrity_check(1)")
+            problem = value(connection, "PRAGMA integrity_check(1)")
             if problem != "ok":
                 raise _corrupt(source, f"it is damaged ({problem})")
             _copy(connection, target)
@@ -340,7 +326,7 @@ def _copy(source: apsw.Connection, target: Path) -> None:
             with copy.backup("main", source, "main") as backup:
                 while not backup.done:
                     backup.step()
-            _drain(copy, "PRAGMA journal_mode = DELETE")
+            drain(copy, "PRAGMA journal_mode = DELETE")
         _sync(temporary)
         temporary.rename(target)
         _sync(target.parent)
@@ -385,40 +371,10 @@ def _require_sqlite() -> None:
         raise HephaesError("unsupported", f"SQLite {apsw.sqlite_lib_version()} is too old: {oldest} or later is needed")
 
 
-def _connect(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
-        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        for option, value in (
-            (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
-            (apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0),
-            (apsw.SQLITE_DBCONFIG_DQS_DDL, 0),
-            (apsw.SQLITE_DBCONFIG_DQS_DML, 0),
-        ):
-            connection.config(option, value)
-        _drain(connection, "PRAGMA foreign_keys = ON")
-        _drain(connection, "PRAGMA synchronous = NORMAL")
-        _drain(connection, "PRAGMA journal_size_limit = 67108864")
-        _drain(connection, "PRAGMA cache_size = -8192")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _drain(connection: apsw.Connection, sql: str) -> None:
-    """Run every statement of ``sql``: apsw stops at a row that nobody fetches."""
-    connection.execute(sql).fetchall()
-
-
-def _value(connection: apsw.Connection, sql: str) -> Any:
-    return connection.execute(sql).fetchall()[0][0]
-
-
 def _inspect(connection: apsw.Connection, path: Path, migrations: tuple[str, ...], application_id: int) -> int:
     """The version of a database that is ours."""
-    found = _value(connection, "PRAGMA application_id")
-    version = _value(connection, "PRAGMA user_version")
+    found = value(connection, "PRAGMA application_id")
+    version = value(connection, "PRAGMA user_version")
     if found != application_id or version < 1:
         raise _corrupt(path, "it was not written by this program")
     if version > len(migrations):
@@ -436,18 +392,18 @@ def _check(session: Session, path: Path) -> None:
 
 def _migrate(connection: apsw.Connection, migrations: tuple[str, ...], application_id: int) -> None:
     """Lead a database to the last version, or leave it as it was."""
-    _drain(connection, "BEGIN IMMEDIATE")
+    drain(connection, "BEGIN IMMEDIATE")
     try:
-        for number in range(_value(connection, "PRAGMA user_version"), len(migrations)):
-            _drain(connection, migrations[number])
+        for number in range(value(connection, "PRAGMA user_version"), len(migrations)):
+            drain(connection, migrations[number])
         if connection.execute("PRAGMA foreign_key_check").fetchall():
             raise RuntimeError("a migration left references to rows that do not exist")
-        _drain(connection, f"PRAGMA application_id = {application_id}")
-        _drain(connection, f"PRAGMA user_version = {len(migrations)}")
-        _drain(connection, "COMMIT")
+        drain(connection, f"PRAGMA application_id = {application_id}")
+        drain(connection, f"PRAGMA user_version = {len(migrations)}")
+        drain(connection, "COMMIT")
     finally:
         if connection.in_transaction:
-            _drain(connection, "ROLLBACK")
+            drain(connection, "ROLLBACK")
 
 
 def _structure(connection: apsw.Connection) -> list[Row]:
@@ -463,7 +419,7 @@ def _structure(connection: apsw.Connection) -> list[Row]:
 def _structure_of(migrations: tuple[str, ...]) -> list[Row]:
     with contextlib.closing(apsw.Connection(":memory:")) as connection:
         for script in migrations:
-            _drain(connection, script)
+            drain(connection, script)
         return _structure(connection)
 
 

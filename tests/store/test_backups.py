@@ -173,15 +173,17 @@ def test_a_database_that_breaks_while_it_is_open_is_left_alone(app: AppStore, wo
     path.write_bytes(data)
     refusals = []
 
-    def read() -> None:  # in a thread that has no pages of it yet
+    def read() -> None:  # by a connection that has no pages of it yet
         try:
             workspace.assets.list()
         except HephaesError as error:
             refusals.append(error.kind)
 
-    thread = threading.Thread(target=read)
-    thread.start()
-    thread.join()
+    with workspace.db.read() as session:  # the connection that has them
+        session.value("SELECT 1")
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
     assert refusals == ["workspace_corrupt"]
     assert app.get_workspace(workspace.id).status == "invalid"
     _, replaced = app.restore_workspace(workspace.id)

@@ -10,7 +10,9 @@ import apsw
 import pytest
 
 from hephaes_rpc.errors import HephaesError
+from hephaes_rpc.store import connections
 from hephaes_rpc.store import db as db_module
+from hephaes_rpc.store.connections import KEPT
 from hephaes_rpc.store.db import Database, scripts
 from tests.store.conftest import fingerprint, listing
 
@@ -229,7 +231,7 @@ def test_a_transaction_is_whole_or_absent(tmp_path: Path) -> None:
 
 
 def test_a_held_lock_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db_module, "BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_MS", 50)
     database = make(tmp_path / "x.db", FIRST)
     other = apsw.Connection(str(tmp_path / "x.db"))
     other.execute("BEGIN IMMEDIATE").fetchall()
@@ -284,22 +286,52 @@ def test_close_waits_for_what_runs_and_then_refuses(tmp_path: Path) -> None:
     database.close()
 
 
-def test_threads_that_end_leave_no_open_file(tmp_path: Path) -> None:
+def n_open() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_threads_leave_no_open_file(tmp_path: Path) -> None:
     database = make(tmp_path / "x.db", FIRST)
+    n_threads = 20
+    all_inside = threading.Barrier(n_threads)
 
-    def work() -> None:
-        with database.write() as session:
-            session.run("INSERT INTO a (x) VALUES (1)")
+    def work(at_once: bool) -> None:
+        with database.read() as session:
+            session.value("SELECT count(*) FROM a")
+            if at_once:
+                all_inside.wait(5)
 
-    def n_open() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
+    def run(at_once: bool) -> None:
+        threads = [threading.Thread(target=work, args=(at_once,)) for _ in range(n_threads)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     before = n_open()
-    for _ in range(20):
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-    assert n_open() <= before + 2
+    run(at_once=False)
+    assert n_open() <= before + 3 * KEPT
+    run(at_once=True)  # SQLite closes no file while it holds a lock of it, and uses it again
+    most = n_open()
+    run(at_once=True)
+    assert n_open() <= most
+    database.close()
+
+
+def test_the_connection_used_last_is_used_next(tmp_path: Path) -> None:
+    database = make(tmp_path / "x.db", FIRST)
+    with database.write() as session:
+        session.run("CREATE TEMP TABLE mine (x)")
+
+    def look() -> None:
+        with database.read() as session:
+            found.append(session.value("SELECT count(*) FROM temp.sqlite_schema"))
+
+    found: list[int] = []
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [1]
     database.close()
 
 

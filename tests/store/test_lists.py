@@ -212,16 +212,16 @@ def count_statements(monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]
         return True
 
     with monkeypatch.context() as patch:
-        from hephaes_rpc.store.db import Database
+        from hephaes_rpc.store.connections import Connections
 
-        plain = Database._connection
+        plain = Connections.lend
 
-        def traced(self: Database) -> apsw.Connection:
+        def traced(self: Connections) -> apsw.Connection:
             connection = plain(self)
             connection.exec_trace = trace
             return connection
 
-        patch.setattr(Database, "_connection", traced)
+        patch.setattr(Connections, "lend", traced)
         call()
     return len([sql for sql in seen if sql not in ("BEGIN", "COMMIT")])
 
