@@ -121,10 +121,11 @@ def points_of(cloud: Cloud, source: PointsSource, wanted: Sequence[PointField], 
         is_float.append(values.dtype.kind == "f")
         place = found[:, :, at : at + values.shape[2]]
         at += values.shape[2]
-        if np.can_cast(values.dtype, found.dtype):
-            place[:] = values
-        else:
-            _narrow(values, place, part.name, tally)
+        with np.errstate(invalid="ignore"):  # signalling NaN
+            if np.can_cast(values.dtype, found.dtype):
+                place[:] = values
+            else:
+                _narrow(values, place, part.name, tally)
     if source.skip_nans and any(is_float):
         keep = ~np.isnan(found).any(axis=2)
         tally.change("skipped_points", int(np.count_nonzero(~keep)))

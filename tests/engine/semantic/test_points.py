@@ -97,7 +97,7 @@ def layout_of(message: Any) -> Cloud:
 
 
 def narrowed(value: float) -> float:
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return float(np.float32(value))
 
 
