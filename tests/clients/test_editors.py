@@ -3,11 +3,14 @@
 import asyncio
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import uuid
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from pygls.client import JsonRPCClient
 
@@ -114,6 +117,53 @@ def test_vscode_jsonrpc(
         "exit": 0,
         "errors": [],
     }
+
+
+@pytest.fixture
+def nvim() -> str:
+    """The Neovim program, version 0.11 or later."""
+    program = shutil.which("nvim")
+    if program is None:
+        pytest.skip("needs nvim")
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.match(r"NVIM v(\d+)\.(\d+)", said)
+    if found is None or (int(found[1]), int(found[2])) < (0, 11):
+        pytest.skip(f"needs nvim 0.11 or later, this is {said.splitlines()[0]}")
+    return program
+
+
+def test_the_snippet_for_neovim(
+    nvim: str, serve: list[str], environ: dict[str, str], data: Path, tmp_path: Path
+) -> None:
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    python, *args = serve
+    command = commands / "hephaes-rpc"
+    command.write_text(f'#!/bin/sh\nexec {shlex.join([python, *args[:-1]])} "$@"\n')
+    command.chmod(0o755)
+    text = (ROOT / "docs" / "editors.md").read_text(encoding="utf-8")
+    snippet = tmp_path / "snippet.lua"
+    snippet.write_text(text.partition("```lua\n")[2].partition("```")[0])
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    log, seen = workspace / "poses.bag", tmp_path / "seen.json"
+    shutil.copy(data / "poses.bag", log)
+    done = subprocess.run(
+        [nvim, "--headless", "-u", "NONE", "-l", str(Path(__file__).with_name("neovim.lua")), snippet, log, seen],
+        cwd=workspace,
+        env=environ
+        | {"PYTHONPATH": str(ROOT), "PATH": f"{commands}:{environ['PATH']}", "XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(seen.read_text())
+    assert result["last"] == f"{log}: succeeded"
+    assert result["progress"][-1].endswith(" 100 %")
+    (written,) = (workspace / ".hephaes" / "outputs").rglob("*.parquet")
+    assert pq.read_table(written).num_rows > 0
 
 
 def test_the_docs_call_methods_that_exist() -> None:
