@@ -261,7 +261,11 @@ class JobError:
 
 @frozen
 class Progress:
-    """How far a job is; ``percentage`` is monotone within an attempt, ``rate`` in units per second."""
+    """How far a job is; ``percentage`` is monotone within an attempt, ``rate`` in units per second.
+
+    Args:
+        message: What is being worked on, in words.
+    """
 
     job_id: str
     status: JobStatus

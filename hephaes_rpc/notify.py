@@ -33,7 +33,11 @@ MAX_JOBS_TOLD = 10_000
 
 @frozen
 class Change:
-    """Params of every ``*/didChange`` of a list."""
+    """Params of every ``*/didChange`` of a list.
+
+    Args:
+        reason: What was done.
+    """
 
     workspace_id: str | None
     ids: list[str] | None
@@ -76,7 +80,12 @@ class WorkDoneEnd:
 
 @frozen
 class WorkDoneProgress:
-    """Params of ``$/progress``."""
+    """Params of ``$/progress``.
+
+    Args:
+        token: The ``workDoneToken`` of the request.
+        value: ``begin`` first, then any number of ``report``, then ``end``.
+    """
 
     token: str | int
     value: WorkDoneBegin | WorkDoneReport | WorkDoneEnd
@@ -84,7 +93,12 @@ class WorkDoneProgress:
 
 @frozen
 class LogMessage:
-    """Params of ``window/logMessage``; ``type`` is 1 for errors, 2 for warnings, 3 for information."""
+    """Params of ``window/logMessage``; ``type`` is 1 for errors, 2 for warnings, 3 for information.
+
+    Args:
+        type: How grave it is.
+        message: A line of the log.
+    """
 
     type: Literal[1, 2, 3]
     message: str
@@ -92,7 +106,12 @@ class LogMessage:
 
 @frozen
 class LogTrace:
-    """Params of ``$/logTrace``."""
+    """Params of ``$/logTrace``.
+
+    Args:
+        message: Which method was answered, and how long it took.
+        verbose: The id of the request and the size of its answer, for ``verbose``.
+    """
 
     message: str
     verbose: str | None

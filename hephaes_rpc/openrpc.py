@@ -19,6 +19,7 @@ import attrs
 
 from hephaes_rpc import __version__
 from hephaes_rpc.errors import KINDS
+from hephaes_rpc.glossary import MEANINGS
 from hephaes_rpc.registry import BEFORE_INITIALIZE, REGISTRY, Lane, Method, Notification, Registry
 from hephaes_rpc.serde import SAFE_INTEGER, Member, members, union_args, union_tag, unstructure
 
@@ -226,7 +227,7 @@ class Schemas:
         found = []
         docs = {name: text for each in reversed(cls.__mro__) for name, text in _documented(each).items()}
         for name, member, schema, required in self._properties(cls, inward):
-            text = member.attribute.metadata.get("doc", docs.get(member.attribute.name))
+            text = _meaning(name, member, docs)
             doc = {"description": text} if text else {}
             found.append({"name": name, "required": required, **doc, "schema": schema})
         return sorted(found, key=lambda descriptor: not descriptor["required"])
@@ -256,7 +257,7 @@ class Schemas:
         either: list[dict[str, Any]] = []
         docs = _documented(cls)
         for name, member, schema, is_required in self._properties(cls, inward):
-            doc = member.attribute.metadata.get("doc", docs.get(member.attribute.name))
+            doc = _meaning(name, member, docs)
             properties[name] = {**schema, "description": doc} if doc and "$ref" not in schema else schema
             if is_required:
                 required.append(name)
@@ -285,6 +286,15 @@ class Schemas:
             if has_twin:
                 found.append((f"{member.name}_str", member, _text_twin(member.type), always))
         return found
+
+
+def _meaning(name: str, member: Member, docs: dict[str, str]) -> str | None:
+    """What is said of a member: by itself, by its class, by the glossary."""
+    text: str | None = member.attribute.metadata.get("doc", docs.get(member.attribute.name))
+    if text is None:
+        twin = name.removesuffix("_str") if member.is_ns else name
+        text = MEANINGS.get(twin)
+    return text
 
 
 def _documented(cls: Any) -> dict[str, str]:

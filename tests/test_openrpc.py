@@ -12,6 +12,7 @@ from referencing import Registry as Documents
 from referencing.jsonschema import DRAFT7
 
 from hephaes_rpc.errors import KINDS
+from hephaes_rpc.glossary import MEANINGS
 from hephaes_rpc.methods import register_all
 from hephaes_rpc.openrpc import Schemas, document, recorded
 from hephaes_rpc.registry import REGISTRY, Lane, Registry, RequestContext
@@ -45,7 +46,7 @@ class Everything:
     """All sorts."""
 
     name: str = field(validator=[validators.min_len(1), validators.max_len(80)], metadata={"doc": "what it is called"})
-    start_ns: int
+    seen_ns: int
     limit: int = field(default=100, validator=[validators.ge(1), validators.le(500)])
     ratio: float | None = field(default=None, validator=validators.optional([validators.gt(0), validators.lt(1)]))
     stamps_ns: list[int] | None = None
@@ -73,6 +74,21 @@ def test_every_method_and_notification_is_in_it() -> None:
         assert method["summary"]
         required = [param["required"] for param in method["params"]]
         assert required == sorted(required, reverse=True)
+
+
+def test_every_param_is_described() -> None:
+    silent = [
+        (method["name"], param["name"])
+        for method in DOCUMENT["methods"]
+        for param in method["params"]
+        if not param.get("description")
+    ]
+    assert silent == []
+
+
+def test_every_entry_of_the_glossary_is_used() -> None:
+    text = json.dumps(DOCUMENT)
+    assert [name for name, meaning in MEANINGS.items() if json.dumps(meaning) not in text] == []
 
 
 def test_every_kind_of_error_is_in_it() -> None:
@@ -147,7 +163,7 @@ def test_a_class_is_rendered_once_for_each_direction() -> None:
     assert schemas.of(Everything, inward=False) == {"$ref": "#/components/schemas/Everything"}
     inward, outward = schemas.components["EverythingInput"], schemas.components["Everything"]
     assert inward["required"] == ["name"]
-    assert inward["allOf"] == [{"anyOf": [{"required": ["start_ns"]}, {"required": ["start_ns_str"]}]}]
+    assert inward["allOf"] == [{"anyOf": [{"required": ["seen_ns"]}, {"required": ["seen_ns_str"]}]}]
     assert inward["additionalProperties"] is False
     assert outward["required"] == list(outward["properties"])
     assert "additionalProperties" not in outward
@@ -159,8 +175,8 @@ def test_a_class_is_rendered_once_for_each_direction() -> None:
         "maxLength": 80,
         "description": "what it is called",
     }
-    assert properties["start_ns"] == {"type": "integer"}
-    assert properties["start_ns_str"] == text
+    assert properties["seen_ns"] == {"type": "integer"}
+    assert properties["seen_ns_str"] == text
     assert properties["limit"] == {"type": "integer", "minimum": 1, "maximum": 500, "default": 100}
     assert properties["ratio"] == {
         "type": ["number", "null"],

@@ -94,7 +94,13 @@ class DialogFilter:
 
 @frozen(kw_only=True)
 class OpenFileDialog:
-    """What the dialog shall look like."""
+    """What the dialog shall look like.
+
+    Args:
+        title: What to show at the top.
+        filters: Which files to offer.
+        multiple: More than one file may be chosen.
+    """
 
     title: str
     filters: list[DialogFilter]

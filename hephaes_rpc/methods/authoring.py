@@ -65,7 +65,11 @@ class InspectParams(InspectRequest):
 
 @frozen(kw_only=True)
 class DraftParams(InspectParams):
-    """Which log, what of it, and what kind of dataset is wanted."""
+    """Which log, what of it, and what kind of dataset is wanted.
+
+    Args:
+        draft_request: What to draft: template, names, topics, format.
+    """
 
     draft_request: DraftRequest = field(factory=DraftRequest)
 

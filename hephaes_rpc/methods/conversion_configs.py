@@ -186,7 +186,11 @@ class ConfigDiff:
 
 @frozen(kw_only=True)
 class ConfigsExportParams(InWorkspace):
-    """What of a config is wanted as text."""
+    """What of a config is wanted as text.
+
+    Args:
+        format: Of the document.
+    """
 
     config_id: str = _selector()
     revision_number: int | None = _number("by default the newest")

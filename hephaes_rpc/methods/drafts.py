@@ -90,7 +90,11 @@ class DraftsGetParams(DraftIdParams):
 
 @frozen(kw_only=True)
 class DraftsUpdateParams(DraftIdParams):
-    """What the draft is to say from now on."""
+    """What the draft is to say from now on.
+
+    Args:
+        label: A note on the revision, for people.
+    """
 
     spec: dict[str, Any] = field(metadata={"doc": "a spec, or a spec document with metadata"})
     label: str | None = field(default=None, converter=given)

@@ -26,7 +26,13 @@ Sort = Literal["created_at", "-created_at", "updated_at", "-updated_at"]
 
 @frozen(kw_only=True)
 class JobsListParams(WorkspacePaging):
-    """Which jobs; bounds are inclusive."""
+    """Which jobs; bounds are inclusive.
+
+    Args:
+        type: Of that type only.
+        status: Of that status only.
+        asset_id: On that asset only.
+    """
 
     sort: Sort | None = None
     type: JobType | None = None

@@ -27,7 +27,11 @@ class ClientInfo:
 
 @frozen
 class InitializeParams:
-    """As in LSP; what only an editor has to say (root, folders, locale) is accepted and means nothing here."""
+    """As in LSP; what only an editor has to say (root, folders, locale) is accepted and means nothing here.
+
+    Args:
+        trace: How much ``$/logTrace`` tells.
+    """
 
     process_id: int | None = field(
         default=None,
@@ -94,14 +98,22 @@ class InitializeResult:
 
 @frozen
 class CancelParams:
-    """The id of a request in flight."""
+    """The id of a request in flight.
+
+    Args:
+        id: As the client gave it.
+    """
 
     id: str | int | float
 
 
 @frozen
 class SetTraceParams:
-    """How much is told through ``$/logTrace``."""
+    """How much is told through ``$/logTrace``.
+
+    Args:
+        value: ``messages``: a line for every answer; ``verbose``: with its id and size.
+    """
 
     value: Trace
 

@@ -65,7 +65,11 @@ class ScriptsListParams(WorkspacePaging):
 
 @frozen(kw_only=True)
 class ScriptsRegisterParams(InWorkspace):
-    """Which script may run, or may no longer."""
+    """Which script may run, or may no longer.
+
+    Args:
+        enabled: False: specs may name it no longer.
+    """
 
     path: str = field(metadata={"doc": "below the scripts folder of the workspace, with slashes"})
     enabled: bool = True

@@ -33,7 +33,11 @@ class WorkspacePage:
 
 @frozen(kw_only=True)
 class WorkspacesCreateParams:
-    """A folder, which need not exist, and what its workspace is called."""
+    """A folder, which need not exist, and what its workspace is called.
+
+    Args:
+        activate: Take it for the workspace of requests that name none.
+    """
 
     root_path: str = field(validator=not_blank, converter=trimmed, metadata={"doc": "~ is expanded"})
     name: str | None = field(default=None, converter=given, metadata={"doc": "without it the name of the folder"})
@@ -49,7 +53,11 @@ class WorkspaceParams:
 
 @frozen(kw_only=True)
 class WorkspacesDeleteParams:
-    """One workspace, and whether an older program's database beside ours goes with it."""
+    """One workspace, and whether an older program's database beside ours goes with it.
+
+    Args:
+        force: The older database goes too; without it, one that is there forbids the deletion.
+    """
 
     workspace_id: str
     force: bool = False
