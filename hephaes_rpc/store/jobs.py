@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import RETRIABLE, Job, JobError, JobStatus, JobType, Progress, RepresentationPolicy
@@ -22,6 +22,8 @@ PRIORITIES: dict[JobType, int] = {"index": 10, "convert": 0, "analyze": -10}
 """What somebody waits for comes first; what nobody asked for waits for all others."""
 MAX_WAIT_US = 60_000_000
 """A time further off than this was written by a clock that has been set back since."""
+LONG_US = 86_400_000_000
+_LONG = f"j.updated_at > j.created_at + {LONG_US}"
 _IS_DUE = "coalesce(j.not_before NOT BETWEEN :now + 1 AND :now + :most, 1)"
 _NEEDS_NOTHING = (
     "NOT EXISTS (SELECT 1 FROM job_needs n JOIN jobs d ON d.id = n.needs_job_id"
@@ -496,19 +498,15 @@ class Jobs:
         with self._db.read() as session:
 
             def route(order: Order) -> Route | None:
-                """An asset leads to few jobs; by the time of the last change, dense jobs are walked in that order."""
-                plain = Way("jobs j", tuple(where.conditions), "")
+                """An asset leads to few jobs; all other ways begin with what is asked for."""
                 if filters.asset_id is not None:
                     where.bindings["asset"] = filters.asset_id
-                    of_asset = Way(_OF_ASSET, plain.conditions, "")
+                    of_asset = Way(_OF_ASSET, tuple(where.conditions), "")
                     return Route(of_asset, of_asset)
-                if order.sort != "updated_at" or not where.conditions:
+                if not where.conditions:
                     return None
-                if count(session, plain, where.bindings, FEW + 1) <= FEW:
-                    return None
-                if filters.created_after is not None:
-                    where.add("j.updated_at >= ?", to_us(filters.created_after))
-                return Route(Way("jobs j INDEXED BY jobs_by_update", tuple(where.conditions), ""), plain)
+                found = Way(f"jobs j INDEXED BY {_leading(filters)}", tuple(where.conditions), "")
+                return Route(found if order.sort != "updated_at" else _by_update(session, filters, where, found), found)
 
             return LISTING.page(
                 session,
@@ -520,6 +518,38 @@ class Jobs:
                 sort=sort,
                 route=route,
             )
+
+
+def _leading(filters: JobFilters) -> str:
+    """The index in the order of creation that holds the traits that are asked for."""
+    if filters.type is not None:
+        return "jobs_by_type" if filters.status is None else "jobs_by_type_and_status"
+    return "jobs_by_creation" if filters.status is None else "jobs_by_status"
+
+
+def _by_update(session: Session, filters: JobFilters, where: Where, found: Way) -> Way:
+    """The way to a page in the order of the last change.
+
+    A few jobs of both traits, or of a time with jobs that took long, are sorted; all others are walked in that order,
+    between the bounds that the times of creation imply.
+    """
+    before = filters.created_before
+    is_bounded = before is not None and not session.value(
+        f"SELECT EXISTS (SELECT 1 FROM jobs j INDEXED BY jobs_long WHERE {_LONG} AND j.created_at <= ?)",
+        (to_us(before),),
+    )
+    if (filters.type is not None and filters.status is not None) or (before is not None and not is_bounded):
+        if count(session, found, where.bindings, FEW + 1) <= FEW:
+            return evolve(found, is_sorted=True)
+    if filters.created_after is not None:
+        where.add("j.updated_at >= ?", to_us(filters.created_after))
+    if before is not None and is_bounded:
+        where.add("j.updated_at <= ?", to_us(before) + LONG_US)
+    if filters.status is not None:
+        index = "jobs_by_status_and_update"
+    else:
+        index = "jobs_by_update" if filters.type is None else "jobs_by_type_and_update"
+    return Way(f"jobs j INDEXED BY {index}", tuple(where.conditions), "")
 
 
 def insert_job(

@@ -64,11 +64,14 @@ class Way:
         source: What follows FROM.
         conditions: What must hold, beside the conditions of the list that ``source`` does not imply.
         number: What stands for the column ``Listing.number`` in orders and cursors.
+        is_sorted: It leads to all rows in another order than the page's: they are sorted by their keys alone, and the
+            columns are looked up for those of the page.
     """
 
     source: str
     conditions: tuple[str, ...]
     number: str
+    is_sorted: bool = False
 
 
 @frozen
@@ -158,11 +161,11 @@ class Listing:
             conditions.append(f"({', '.join(keys)}) {'<' if down else '>'} ({', '.join(f':{each}' for each in seen)})")
             bindings |= seen
         order = ", ".join(f"{key} {'DESC' if down else 'ASC'}" for key in keys)
-        rows = session.all(
-            f"SELECT {self.columns}, {', '.join(keys)} FROM {way.source} WHERE {_all(conditions)}"
-            f" ORDER BY {order} LIMIT {limit + 1}",
-            bindings,
-        )
+        found_by = f"FROM {way.source} WHERE {_all(conditions)} ORDER BY {order} LIMIT {limit + 1}"
+        if way.is_sorted:
+            sorted_ids = f"(SELECT {self.id} AS sorted_id {found_by})"
+            found_by = f"FROM {sorted_ids} CROSS JOIN {self.source} ON {self.id} = sorted_id ORDER BY {order}"
+        rows = session.all(f"SELECT {self.columns}, {', '.join(keys)} {found_by}", bindings)
         found = len(rows)
         total = total_way if isinstance(total_way, int) else count(session, total_way, where.bindings, EXACT_TOTAL + 1)
         rows = rows[:limit]
