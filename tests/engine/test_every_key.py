@@ -218,6 +218,9 @@ MORE_TOPICS = {
     "/classes": "std_msgs/msg/Int32MultiArray",
     "/lidar": "sensor_msgs/msg/PointCloud2",
     "/rear": "sensor_msgs/msg/PointCloud2",
+    "/tf": "tf2_msgs/msg/TFMessage",
+    "/tf_static": "tf2_msgs/msg/TFMessage",
+    "/moved": "tf2_msgs/msg/TFMessage",
 }
 
 
@@ -246,10 +249,32 @@ def more_samples(random_: random.Random) -> Iterator[Sample]:
         }
         if k % 6 == 0:
             made |= {name: _cloud(types, header, random_) for name in ("/lidar", "/rear")}
+        made["/tf"] = _transforms(types, START_NS + k * 20 * MS, {("map", "base"): k, ("base", "arm"): k * k})
+        if k % 20 == 0:
+            made["/tf_static"] = _transforms(types, START_NS, {("arm", "tool"): 1.0 + k})
+            made["/moved"] = _transforms(types, START_NS + k * 20 * MS, {("map", "base"): -k, ("base", "arm"): k})
         for n, (topic, message) in enumerate(made.items()):
             if topic != "/level" or k % 4:
                 payload = bytes(store(2).serialize_cdr(message, MORE_TOPICS[topic]))
                 yield Sample(topic, START_NS + k * 20 * MS + n * 3 * MS, payload)
+
+
+def _transforms(types: Any, stamp_ns: int, edges: Mapping[tuple[str, str], float]) -> Any:
+    """Children beside their parents by so many metres."""
+    sec, nanosec = divmod(stamp_ns, 10**9)
+    stamp = types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
+    turn = types["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0)
+    found = []
+    for (parent, child), x in edges.items():
+        position = types["geometry_msgs/msg/Vector3"](x=float(x), y=0.0, z=0.0)
+        found.append(
+            types["geometry_msgs/msg/TransformStamped"](
+                header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=parent),
+                child_frame_id=child,
+                transform=types["geometry_msgs/msg/Transform"](translation=position, rotation=turn),
+            )
+        )
+    return types["tf2_msgs/msg/TFMessage"](transforms=found)
 
 
 def _cloud(types: Any, header: Any, random_: random.Random) -> Any:
@@ -532,6 +557,7 @@ SOURCES = (
     {"kind": "stack", "sources": [at("/imu", "angular_velocity.x"), {"kind": "constant", "value": 1.0}]},
 )
 POINTS = {"kind": "points", "topic": "/lidar", "fields": ["t"]}
+POSE = {"kind": "tf", "target_frame": "map", "source_frame": "tool"}
 CAST = {"kind": "cast", "dtype": "int64"}
 ENCODE = {"kind": "image_encode"}
 
@@ -711,9 +737,23 @@ WITH_NAN = base(rows("/lidar", x={"source": POINTS | {"fields": ["x", "y"]}, "dt
 case(WITH_NAN, f"{X}/source/skip_nans", True)
 for more in ({"dtype": "int64"}, {"organized": True}):
     case(base(rows("/lidar", x={"source": POINTS | more, "dtype": "native"})), f"{X}/source/skip_nans", refused=[True])
+SEEN_FROM = base(rows("/level", x={"source": POSE, "dtype": "native"}))
+case(base(rows("/level", x=LEVEL)), f"{X}/source", POSE)
+case(SEEN_FROM, f"{X}/source/target_frame", "base", "arm", refused=["tool", "mapp", " "])
+case(SEEN_FROM, f"{X}/source/source_frame", "base", "arm", refused=["map", "too", ""])
+case(SEEN_FROM, f"{X}/source/topics", ["/moved"], ["/tf", "/moved"], refused=[["/tff"], ["/imu"], [""]])
+MOVING = base(rows("/level", x={"source": POSE | {"source_frame": "base"}, "dtype": "native"}))
+case(MOVING, f"{X}/source/static_topics", ["/moved", "/tf_static"], refused=[["/tf"], ["/level"]])
+FIXED_POSE = {"source": POSE | {"topics": [], "static_topics": ["/moved", "/tf_static"]}, "dtype": "native"}
+case(base(rows("/level", x=FIXED_POSE)), f"{X}/source/static_topics", ["/tf", "/tf_static"], refused=[[]])
+SPARSE = base(rows("/level", x={"source": POSE | {"topics": ["/moved"]}, "dtype": "native"}))
+case(SPARSE, f"{X}/source/tolerance_ns", 250 * MS, 350 * MS, refused=[-1])
+case(SEEN_FROM, f"{X}/source/no_future", True)
 for kind in ("concat", "stack"):
     parted = {"source": {"kind": kind, "sources": [POINTS]}, "dtype": "native"}
     case(base(rows("/lidar", x=parted)), f"{X}/source/sources", [POINTS, POINTS])
+    posed = {"source": {"kind": kind, "sources": [POSE]}, "dtype": "native"}
+    case(base(rows("/level", x=posed)), f"{X}/source/sources", [POSE, POSE])
 
 # transforms
 for transform in (
@@ -796,6 +836,7 @@ case(base(rows("/classes", x=CLASSES, labels={"primary": "x"})), "/labels/multi_
 OWN = base(rows("/level", x=LEVEL, labels={"source": at("/level", "data")}))
 case(OWN, "/labels/source", {"kind": "constant", "value": 3}, {"kind": "metadata", "key": "log_time_ns"})
 case(OWN, "/labels/source", refused=[POINTS], also=["Labels.source -> PointsSource"])
+case(OWN, "/labels/source", refused=[POSE], also=["Labels.source -> TfSource"])
 MANY = base(rows("/classes", x=CLASSES, labels={"source": at("/classes", "data"), "multi_label": True}))
 case(
     MANY,
@@ -888,6 +929,9 @@ PAIRS = computed("pairs", outputs={"c": {"dtype": "int64", "shape": [2]}})
 case(PAIRS, f"{C0}/outputs/c/shape", [-1], [3], refused=[[-2]])
 case(computed("slow"), f"{C0}/time_limit_s", 0.1, refused=[0, -1, 4000])
 case(computed("big"), f"{C0}/memory_limit_mb", 16, refused=[0])
+
+# quality
+case(PER_TURN, "/quality", ["/imu >= 9999 Hz"], ["/level >= 9999 Hz"], refused=[["/imu >= fast"], [""]])
 
 # validation
 CHECKED = base(rows("/joints", x={**FIRST, "required": True}))

@@ -24,8 +24,10 @@ from hephaes_rpc.engine.datasets.intake import Intake, decoder_of
 from hephaes_rpc.engine.datasets.manifest import Run, file_name
 from hephaes_rpc.engine.datasets.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
 from hephaes_rpc.engine.datasets.publish import Publication
+from hephaes_rpc.engine.datasets.transforms import Transforms
 from hephaes_rpc.engine.datasets.writers import ColumnRole
 from hephaes_rpc.engine.features.compiled import Evaluation, FeatureBatch, FeatureSet
+from hephaes_rpc.engine.features.frames import tree_key
 from hephaes_rpc.engine.features.lookahead import Lookahead
 from hephaes_rpc.engine.features.readers import Rows
 from hephaes_rpc.engine.features.sources import Context as FeatureContext
@@ -159,10 +161,15 @@ class FeaturedConversion:
                 self.log.summary.storage_format == "mcap",
             ),
         )
+        transforms = Transforms(features.pose_readers, self.intake) if features.pose_readers else None
         topics = self.topics(streams, clocks, features)
         times = {topic: source.times for topic, source in self.sources(topics, features).items()}
         assert self.spec.row_strategy is not None
-        return PlannedRows(features, topics, plan_rows(self.spec.row_strategy, times))
+        rows = plan_rows(self.spec.row_strategy, times)
+        if transforms is not None:
+            every = rows.table.times.times(0, rows.table.n_rows)
+            self.warnings += transforms.read(self.log, every, self.told_of_clocks)
+        return PlannedRows(features, topics, rows)
 
     def stream(self, topic: str) -> Stream:
         """The stream of a topic that rows are made of."""
@@ -294,6 +301,7 @@ class FeaturedConversion:
                 main_topic(self.spec),
                 self.log.summary.storage_format == "mcap",
             ),
+            {tree_key(reader.source): reader.tree for reader in planned.features.pose_readers},
         )
         keep = np.ones(n_rows, np.bool_)
         parts = np.zeros(n_rows, np.uint8)

@@ -21,7 +21,7 @@ from hephaes_rpc.engine.timeline.assembly import Source
 from hephaes_rpc.engine.timeline.clocks import Stamps
 from hephaes_rpc.engine.timeline.plan import Int64s
 from hephaes_rpc.engine.timeline.rows import RowPlan
-from hephaes_rpc.engine.timeline.rowtopics import named_topics
+from hephaes_rpc.engine.timeline.rowtopics import every_topic
 from hephaes_rpc.engine.timeline.selection import Bools
 
 Flags = NDArray[np.bool_]
@@ -229,7 +229,7 @@ class RowWork:
         spec = self.spec.features[feature.name]
         counts = self._counts.get(feature.name, FeatureCounts())
         return {
-            "topics": list(dict.fromkeys([*feature.reader.topics, *named_topics([spec.source])])),
+            "topics": list(dict.fromkeys([*feature.reader.topics, *every_topic([spec.source])])),
             "type": str(feature.type),
             "dtype": spec.dtype,
             "shape": list(feature.shape),

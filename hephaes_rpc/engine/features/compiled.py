@@ -20,6 +20,7 @@ from attrs import define, field, frozen
 
 from hephaes_rpc.engine.features.columns import BINARY, Flags, Int64s, dims, zero
 from hephaes_rpc.engine.features.conform import dtype_steps, shape_steps
+from hephaes_rpc.engine.features.frames import FrameTree, PoseReader, TreeKey
 from hephaes_rpc.engine.features.freevalues import covered
 from hephaes_rpc.engine.features.jsontext import json_text
 from hephaes_rpc.engine.features.labels import LabelColumn
@@ -147,6 +148,7 @@ class FeatureSet:
         needs: What must be decoded, and told of rows, by topic.
         needs_all_topics: Whether the rows must know of every topic if it is present (metadata present_topics).
         schema: Of the columns.
+        pose_readers: Those whose trees of frames must be filled before rows are evaluated.
     """
 
     features: tuple[CompiledFeature, ...]
@@ -155,18 +157,26 @@ class FeatureSet:
     schema: pa.Schema
     label: LabelColumn | None = None
     label_value: CompiledFeature | None = None
+    pose_readers: tuple[PoseReader, ...] = ()
 
     @classmethod
-    def compile(cls, spec: ConversionSpec, definitions: Mapping[str, Definition], context: Context) -> "FeatureSet":
+    def compile(
+        cls,
+        spec: ConversionSpec,
+        definitions: Mapping[str, Definition],
+        context: Context,
+        trees: Mapping[TreeKey, FrameTree] | None = None,
+    ) -> "FeatureSet":
         """The features of a spec that ``check_spec`` has passed.
 
         Args:
             definitions: Of the topics that rows have.
+            trees: Of frames, that are filled already.
 
         Raises:
             SpecError: Something does not exist or cannot fit; ``data.errors`` has all of it with JSON pointers.
         """
-        return _SetCompiler(spec, definitions, context).compile()
+        return _SetCompiler(spec, definitions, context, trees or {}).compile()
 
     @property
     def reach(self) -> int:
@@ -351,7 +361,13 @@ class _Filler:
 
 
 class _SetCompiler:
-    def __init__(self, spec: ConversionSpec, definitions: Mapping[str, Definition], context: Context) -> None:
+    def __init__(
+        self,
+        spec: ConversionSpec,
+        definitions: Mapping[str, Definition],
+        context: Context,
+        trees: Mapping[TreeKey, FrameTree],
+    ) -> None:
         self._spec = spec
         self._zero_topics: set[str] = set()
         defaults: dict[str, tuple[Path, Any]] = {}
@@ -361,7 +377,7 @@ class _SetCompiler:
                     self._zero_topics.add(join.topic)
                 if join.default_value is not None:
                     defaults[join.topic] = ("row_strategy", "joins", k, "default_value"), join.default_value
-        self._compiler = Compiler(definitions, context, defaults)
+        self._compiler = Compiler(definitions, context, defaults, trees=dict(trees))
         self._compiler.check_defaults()
 
     def compile(self) -> FeatureSet:
@@ -378,7 +394,15 @@ class _SetCompiler:
         if label is not None:
             fields.append(pa.field(LABEL, label.type))
         compiler = self._compiler
-        return FeatureSet(features, compiler.needs, compiler.needs_all_topics, pa.schema(fields), label, label_value)
+        return FeatureSet(
+            features,
+            compiler.needs,
+            compiler.needs_all_topics,
+            pa.schema(fields),
+            label,
+            label_value,
+            tuple(compiler.pose_readers),
+        )
 
     def _label(
         self, labels: Labels | None, features: Sequence[CompiledFeature]

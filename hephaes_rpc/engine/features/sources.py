@@ -11,6 +11,7 @@ from hephaes_rpc.engine.features.clouds import MEMBERS as CLOUD_MEMBERS
 from hephaes_rpc.engine.features.clouds import Points, is_cloud
 from hephaes_rpc.engine.features.columns import BINARY, Int64s, Part
 from hephaes_rpc.engine.features.fieldpath import FieldPath, compile_path, compile_steps
+from hephaes_rpc.engine.features.frames import FrameTree, PoseReader, TreeKey, tree_key
 from hephaes_rpc.engine.features.freevalues import constant_array, covered, is_zero, typed
 from hephaes_rpc.engine.features.joining import concat_reader, stack_reader
 from hephaes_rpc.engine.features.readers import (
@@ -28,7 +29,7 @@ from hephaes_rpc.engine.features.steps import INT64, CannotApplyError, Column, K
 from hephaes_rpc.engine.features.transforms import nanoseconds
 from hephaes_rpc.engine.messages.decode import StreamDecoder
 from hephaes_rpc.engine.messages.msgdef import INTEGERS, TIMES, Definition, MessageType
-from hephaes_rpc.engine.specs.message_sources import PointsSource
+from hephaes_rpc.engine.specs.message_sources import PointsSource, TfSource
 from hephaes_rpc.engine.specs.spec import ConcatSource, ConstantSource, FeatureSource, MetadataSource, PathSource
 from hephaes_rpc.serde import Issue, closest, shown, unstructure
 
@@ -98,6 +99,8 @@ class Compiler:
         defaults: Topic -> place and default value of its join.
         own_zeros: The feature at hand has zeros of its own: a default of zeros, which a document may have been given
             for its sake (``document``), is not for it.
+        trees: Of the transforms that sources ask for; those that are there already are taken.
+        pose_readers: All that read them.
     """
 
     definitions: Mapping[str, Definition]
@@ -107,6 +110,8 @@ class Compiler:
     needs_all_topics: bool = False
     issues: list[Issue] = field(factory=list)
     own_zeros: bool = False
+    trees: dict[TreeKey, FrameTree] = field(factory=dict)
+    pose_readers: list[PoseReader] = field(factory=list)
 
     def need(self, topic: str) -> Need:
         """What is needed of a topic, to be added to."""
@@ -158,6 +163,8 @@ class Compiler:
                 return self._metadata(source, at, what)
             case PointsSource():
                 return self._points(source, at, what)
+            case TfSource():
+                return self._pose(source, at, what)
         parts = [
             self.source(part, (*at, "sources", k), what, as_image=False, as_bytes=True, as_json=False)
             for k, part in enumerate(source.sources)
@@ -214,6 +221,12 @@ class Compiler:
         cause = f"{path.text} is out of range"
         default = self._default(topic, path, type_) if has_default else None
         return OfTopic(kind, topic, extractor(path), cause, default)
+
+    def _pose(self, source: TfSource, at: Path, what: str) -> Reader:
+        reader = PoseReader(source, self.trees.setdefault(tree_key(source), FrameTree()), at, what)
+        reader.tree.wanted.add((source.target_frame, source.source_frame))
+        self.pose_readers.append(reader)
+        return reader
 
     def _points(self, source: PointsSource, at: Path, what: str) -> Reader | None:
         definition = self.definition(source.topic, at, what)

@@ -1,11 +1,13 @@
 """Sources that know what messages of a kind mean: values that are computed from whole messages, not fields of them."""
 
 import re
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from attrs import field, frozen
+from attrs.validators import ge, optional
 
-from hephaes_rpc.engine.specs.checks import all_trimmed, topic_name
+from hephaes_rpc.engine.specs.checks import all_trimmed, distinct, not_blank, topic_name
 
 PointDType: TypeAlias = Literal["float32", "float64", "int64"]
 MAX_POINT_VALUES = 1024
@@ -66,3 +68,52 @@ class PointsSource:
     dtype: PointDType = "float32"
     organized: bool = False
     skip_nans: bool = False
+
+
+TF_TOPICS, TF_STATIC_TOPICS = ("/tf",), ("/tf_static",)
+
+
+def _frame(value: Any) -> Any:
+    """A frame name without the slash that tf before tf2 put in front."""
+    return value.strip().removeprefix("/") if isinstance(value, str) else value
+
+
+def _not_blank_items(instance: object, attribute: Any, value: list[str]) -> None:
+    for item in value:
+        not_blank(instance, attribute, item)
+
+
+@frozen(kw_only=True)
+class TfSource:
+    """The pose of a frame in another one at the row time: ``[x, y, z, qx, qy, qz, qw]``.
+
+    Transforms are those of the whole log by their header stamps; they are interpolated, never extrapolated.
+
+    Args:
+        target_frame: In which the pose is told; it maps points from ``source_frame`` to here.
+        source_frame: Whose pose it is.
+        topics: Of transforms that hold at their stamp.
+        static_topics: Of transforms that always hold.
+        tolerance_ns: Largest distance from the row time to a transform that is used; None is any.
+        no_future: The last transforms at or before the row time, instead of between two.
+    """
+
+    kind: Literal["tf"] = "tf"
+    target_frame: str = field(converter=_frame, validator=not_blank)
+    source_frame: str = field(converter=_frame, validator=not_blank)
+    topics: list[str] = field(factory=lambda: [*TF_TOPICS], converter=distinct, validator=_not_blank_items)
+    static_topics: list[str] = field(
+        factory=lambda: [*TF_STATIC_TOPICS], converter=distinct, validator=_not_blank_items
+    )
+    tolerance_ns: int | None = field(default=None, validator=optional(ge(0)))
+    no_future: bool = False
+
+
+def topics_named(source: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The topics that a source itself names, each with its place in the source."""
+    if isinstance(source, TfSource):
+        for key in ("topics", "static_topics"):
+            for k, topic in enumerate(getattr(source, key)):
+                yield (key, k), topic
+    elif (topic := getattr(source, "topic", None)) is not None:
+        yield ("topic",), topic

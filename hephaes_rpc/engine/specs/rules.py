@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from hephaes_rpc.engine.specs.gates import GateError, parse_gate
-from hephaes_rpc.engine.specs.message_sources import PointsSource
+from hephaes_rpc.engine.specs.message_sources import PointsSource, TfSource, topics_named
 from hephaes_rpc.engine.specs.spec import (
     TIMESTAMP,
     ConstantSource,
@@ -419,8 +419,8 @@ def _naming(spec: ConversionSpec) -> Iterator[tuple[Path, str, str]]:
                 yield ("row_strategy", "anchor_topic"), "row_strategy.anchor_topic", anchor
     for path, what, source in _sources(spec):
         for at, leaf in leaves(source, path):
-            if (named := getattr(leaf, "topic", None)) is not None:
-                yield (*at, "topic"), what, named
+            for place, named in topics_named(leaf):
+                yield (*at, *place), what, named
 
 
 def _named_topics(spec: ConversionSpec) -> Iterator[Issue]:
@@ -509,6 +509,16 @@ def _source(path: Path, what: str, source: FeatureSource) -> Iterator[Issue]:
         if source.organized:
             message = f"{what}: the rows of an organized cloud keep all of their points, which skip_nans leaves out"
             yield Issue((*path, "skip_nans"), message, "false, or organized false", "true")
+    if isinstance(source, TfSource):
+        if source.target_frame == source.source_frame:
+            message = f"{what}: the pose of a frame in itself is the same in every row"
+            yield Issue(path, message, "two frames", shown(source.source_frame))
+        if not source.topics and not source.static_topics:
+            yield Issue(path, f"{what}: tf has no topics", "topics or static_topics", "list of 0")
+        for k, topic in enumerate(source.static_topics):
+            if topic in source.topics:
+                message = f"{what}: the transforms of {topic!r} either always hold or do not"
+                yield Issue((*path, "static_topics", k), message, "a topic that is not among topics", shown(topic))
     if isinstance(source, MetadataSource):
         if source.topic is not None and source.key not in OF_A_MESSAGE:
             message = f"{what}: metadata {source.key} belongs to no topic"

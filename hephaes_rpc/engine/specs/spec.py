@@ -21,7 +21,7 @@ from hephaes_rpc.engine.specs.checks import (
     trimmed,
     trimmed_or_none,
 )
-from hephaes_rpc.engine.specs.message_sources import PointsSource
+from hephaes_rpc.engine.specs.message_sources import PointsSource, TfSource
 from hephaes_rpc.engine.specs.transform_params import Transform
 from hephaes_rpc.engine.specs.values import plain, untagged
 
@@ -417,8 +417,10 @@ class StackSource:
     axis: int = 0
 
 
-FeatureSource: TypeAlias = PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource | PointsSource
-LeafSource: TypeAlias = PathSource | ConstantSource | MetadataSource | PointsSource
+FeatureSource: TypeAlias = (
+    PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource | PointsSource | TfSource
+)
+LeafSource: TypeAlias = PathSource | ConstantSource | MetadataSource | PointsSource | TfSource
 
 
 def leaves(source: FeatureSource, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], LeafSource]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from hephaes_rpc.engine.specs.message_sources import topics_named
 from hephaes_rpc.engine.specs.spec import (
     ConversionSpec,
     FeatureSource,
@@ -34,9 +35,15 @@ def _feature_topics(spec: ConversionSpec) -> list[str]:
 
 
 def named_topics(sources: Iterable[FeatureSource]) -> list[str]:
-    """Topics that sources name, each once, in order."""
+    """Topics that sources name and take the message of the row from, each once, in order."""
     found = [leaf for source in sources for _, leaf in leaves(source)]
     return list(dict.fromkeys(topic for leaf in found if (topic := getattr(leaf, "topic", None)) is not None))
+
+
+def every_topic(sources: Iterable[FeatureSource]) -> list[str]:
+    """Topics that sources name, those of transforms included, each once, in order."""
+    found = [leaf for source in sources for _, leaf in leaves(source)]
+    return list(dict.fromkeys(topic for leaf in found for _, topic in topics_named(leaf)))
 
 
 def main_topic(spec: ConversionSpec) -> str | None:
