@@ -15,6 +15,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -185,6 +186,7 @@ class Protocol(JsonRPCProtocol):
     _registry: Registry
     _admit: Callable[[str], HephaesError | None]
     _send: Callable[[bytes], None]
+    _readers: Executor
 
     def connect(
         self,
@@ -192,6 +194,7 @@ class Protocol(JsonRPCProtocol):
         registry: Registry,
         admit: Callable[[str], HephaesError | None],
         send: Callable[[bytes], None],
+        readers: Executor,
     ) -> None:
         """Offer the methods of ``registry``.
 
@@ -200,8 +203,9 @@ class Protocol(JsonRPCProtocol):
             registry: The methods.
             admit: Why a method may not be called now, or None.
             send: Queues one encoded message; callable from any thread.
+            readers: Runs the handlers that read.
         """
-        self._app, self._registry, self._admit, self._send = app, registry, admit, send
+        self._app, self._registry, self._admit, self._send, self._readers = app, registry, admit, send, readers
         self._in_flight: dict[Any, Call] = {}
         self._live: set[Call] = set()
         self._outgoing: dict[str, asyncio.Future[Any]] = {}
@@ -293,12 +297,20 @@ class Protocol(JsonRPCProtocol):
         args: tuple[Any, ...] | None = None,
         kwargs: dict[str, Any] | None = None,
     ) -> None:
-        """Have pygls run the call where its lane says; ``_finish`` takes the place of pygls' callbacks."""
+        """Have the call run where its lane says; ``_finish`` takes the place of pygls' callbacks."""
         assert args is not None
         call: Call = args[0]
         self._live.add(call)
+
+        def finish(future: Any) -> None:
+            self._finish(call, future)
+
         try:
-            super()._execute_handler(msg_id, handler, lambda future: self._finish(call, future), args, kwargs)
+            if call.method.lane is Lane.READ:
+                call.future = self._readers.submit(call.run)
+                call.future.add_done_callback(finish)
+                return
+            super()._execute_handler(msg_id, handler, finish, args, kwargs)
         except Exception as error:
             self._settle(call, error_response(call.id, as_error(error, call.method.name)))
         call.future = self._request_futures.pop(msg_id, None)

@@ -7,7 +7,7 @@ A handler is the use case; there is no layer behind it but the store, the queue 
         asset_id: str = field(validator=min_len(1), metadata={"doc": "id of the asset"})
         workspace_id: str | None = None
 
-    @method("assets/get", params=AssetsGetParams, result=AssetDetail, errors=("asset_not_found",))
+    @method("assets/get", params=AssetsGetParams, result=AssetDetail, errors=("asset_not_found",), lane=Lane.READ)
     def assets_get(ctx: RequestContext, params: AssetsGetParams) -> AssetDetail:
         \"\"\"One asset with its metadata and tags.\"\"\"
         return ctx.workspace(params.workspace_id).assets.get(params.asset_id)
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from hephaes_rpc.config import Config, Options
+    from hephaes_rpc.jobs.counter import JobCounter
     from hephaes_rpc.jobs.interactive import Interactive
     from hephaes_rpc.jobs.queue import JobQueue
     from hephaes_rpc.notify import Notifier, WorkDone
@@ -58,7 +59,9 @@ class Lane(Enum):
     """Where a handler runs, so that nobody waits behind another."""
 
     FAST = "fast"
-    """``def`` on the event loop, in order of arrival: a few milliseconds at most, reads only, no file of the user's."""
+    """``def`` on the event loop, in order of arrival: what needs neither the store nor any other file."""
+    READ = "read"
+    """``def`` in a thread for reading from the store; never waits behind writes."""
     IO = "io"
     """``def`` in a thread: writes to the store, the file system, anything that may block for a moment."""
     LONG = "long"
@@ -101,11 +104,12 @@ class Lifecycle(Protocol):
 class AppState:
     """What handlers share; built by the server.
 
-    ``store`` and ``jobs`` are there once ``initialize`` has answered, the rest always is.
+    ``store``, ``jobs`` and ``counts`` are there once ``initialize`` has answered, the rest always is.
     """
 
     store: "AppStore"
     jobs: "JobQueue"
+    counts: "JobCounter"
 
     def __init__(
         self, config: "Config", notify: "Notifier", executor: "Executor", lifecycle: Lifecycle, started: float
@@ -178,6 +182,11 @@ class RequestContext:
                     self.check()
         finally:
             asked.cancel()
+
+    async def opened(self, workspace_id: str | None) -> "OpenWorkspace":
+        """As ``workspace``, for a coroutine: opening one reads files."""
+        found: OpenWorkspace = await self.in_thread(self.workspace, workspace_id)
+        return found
 
     async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """The result of a blocking call made in the server's executor."""

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
 from hephaes_rpc.config import Config, ConfigError, Options, load
+from hephaes_rpc.engine.memory import give_back, share_arenas
 from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.logsetup import Logs
 from hephaes_rpc.methods import register_all
@@ -37,10 +38,13 @@ DRAIN_S = 2.0
 ANSWER_S = 0.3
 FLUSH_S = 0.15
 IO_THREADS = 8
+READ_THREADS = 4
 WORK_THREADS = 16
 UNREAD_BATCHES = 16
 SLICE_S = 0.005
 PROCESS_POLL_S = 0.5
+ARENAS = 2
+TRIM_S = 30.0
 
 Phase = Literal["new", "starting", "ready", "down"]
 
@@ -48,6 +52,7 @@ Phase = Literal["new", "starting", "ready", "down"]
 def serve(wire: Wire, arguments: Options, environ: Mapping[str, str]) -> int:
     """Serve one client on the claimed pipes until it leaves; returns the exit code."""
     started = time.monotonic()
+    share_arenas(ARENAS)
     ending = Ending()
     hear_signals(ending)
     os.umask(0o077)
@@ -130,6 +135,13 @@ class Ending:
         self.now()
 
 
+def keep_small() -> None:
+    """Give back from time to time what large requests and answers have left between what is in use."""
+    while True:
+        time.sleep(TRIM_S)
+        give_back()
+
+
 def hear_signals(ending: Ending) -> None:
     """SIGTERM, SIGINT, SIGHUP and Ctrl-Break end the process in order with code 0, the second one at once.
 
@@ -180,6 +192,8 @@ class Server:
         self._writer = FrameWriter(wire.write_fd, self._client_gone)
         self._reader = FrameReader(wire.read_fd, self._deliver, self._input_ended)
         self._executor = ThreadPoolExecutor(WORK_THREADS, thread_name_prefix="work")
+        self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read")
+        self._counting = ThreadPoolExecutor(1, thread_name_prefix="count")
         self._app = AppState(config, Notifier(loop, self._writer.send), self._executor, self, started)
         self._protocol = self._make_protocol()
         ending.on_ask(lambda: self._soon(self._stopped.set))
@@ -194,7 +208,7 @@ class Server:
         server = JsonRPCServer(Protocol, Converter, max_workers=IO_THREADS)
         protocol = server.protocol
         assert isinstance(protocol, Protocol)
-        protocol.connect(self._app, REGISTRY, self._admit, self._writer.send)
+        protocol.connect(self._app, REGISTRY, self._admit, self._writer.send, self._readers)
         self._app.request_client = protocol.request
         self._io_threads = server.thread_pool
         return protocol
@@ -203,6 +217,7 @@ class Server:
         """Serve until the end is asked for, then drain."""
         self._writer.start()
         self._reader.start()
+        threading.Thread(target=keep_small, name="memory", daemon=True).start()
         await self._stopped.wait()
         self._ending.promise()
         await self.drain()
@@ -216,7 +231,7 @@ class Server:
 
     def threads_left(self) -> bool:
         """Whether a handler is still running in a thread, after a moment."""
-        for pool in (self._executor, self._io_threads):
+        for pool in (self._executor, self._io_threads, self._readers, self._counting):
             pool.shutdown(wait=False, cancel_futures=True)
         until = time.monotonic() + ANSWER_S
         ours = [t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
@@ -308,9 +323,11 @@ class Server:
                 opening.add_done_callback(_close_late)
                 raise
             from hephaes_rpc.changes import ForeignChanges
+            from hephaes_rpc.jobs.counter import JobCounter
             from hephaes_rpc.jobs.queue import JobQueue
 
             self._app.config, self._app.store = config, store
+            self._app.counts = JobCounter(store.job_counts, self._counting)
             self._app.jobs = JobQueue(self._app)
         except BaseException:
             self._phase = "new"

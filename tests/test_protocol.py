@@ -76,7 +76,7 @@ async def answers(messages: list[Any], admit: Callable[[str], HephaesError | Non
     notifier = Notifier(asyncio.get_running_loop(), lambda body, _key=None: sent.append(json.loads(body)))
     with ThreadPoolExecutor(1) as executor:
         app = AppState(load(Options(), Options(), {}), notifier, executor, None, 0.0)  # type: ignore[arg-type]
-        protocol.connect(app, registry(), admit, lambda body: sent.append(json.loads(body)))
+        protocol.connect(app, registry(), admit, lambda body: sent.append(json.loads(body)), executor)
         for message in messages:
             protocol.handle_message(Message(message))
         while protocol._live:

@@ -216,7 +216,7 @@ def assets_register(ctx: RequestContext, params: AssetsRegisterParams) -> Asset:
 )
 async def assets_scan_directory(ctx: RequestContext, params: AssetsScanDirectoryParams) -> ScanResult:
     """Register every log in a folder; what was registered before a cancellation stays."""
-    workspace = ctx.workspace(params.workspace_id)
+    workspace = await ctx.opened(params.workspace_id)
     folder = await ctx.in_thread(folder_of, params.directory_path)
 
     def told(n_found: int) -> None:
@@ -249,7 +249,7 @@ async def assets_scan_directory(ctx: RequestContext, params: AssetsScanDirectory
 )
 async def assets_register_dialog(ctx: RequestContext, params: InWorkspace) -> DialogResult:
     """Have the client let its user choose logs, and register them."""
-    workspace = ctx.workspace(params.workspace_id)
+    workspace = await ctx.opened(params.workspace_id)
     chosen = await _chosen(ctx)
     registered, skipped = await ctx.in_thread(register_all, ctx, workspace, chosen)
     return DialogResult(canceled=not chosen, registered_assets=registered, skipped=skipped)
@@ -282,7 +282,7 @@ async def _chosen(ctx: RequestContext) -> list[str]:
 )
 async def assets_index(ctx: RequestContext, params: AssetParams) -> AssetDetail:
     """Read the index of a log; answers when that is done."""
-    workspace = ctx.workspace(params.workspace_id)
+    workspace = await ctx.opened(params.workspace_id)
 
     def told(progress: Progress) -> None:
         ctx.progress.report(progress.message, progress.percentage)
@@ -304,7 +304,7 @@ async def assets_index(ctx: RequestContext, params: AssetParams) -> AssetDetail:
 )
 async def assets_analyze(ctx: RequestContext, params: AssetParams) -> AssetDetail:
     """Read all messages of an indexed log for what is wrong with it; answers when that is done."""
-    workspace = ctx.workspace(params.workspace_id)
+    workspace = await ctx.opened(params.workspace_id)
     asset: Asset = await ctx.in_thread(workspace.assets.get, params.asset_id)
     if asset.indexing_status != "indexed":
         message = f"the asset {asset.file_name} must be indexed first"
@@ -338,7 +338,7 @@ def _failure(job: Job) -> HephaesError:
 )
 async def assets_reindex_all(ctx: RequestContext, params: InWorkspace) -> ReindexResult:
     """Index what is pending, has failed or never was indexed; failures are listed, finished assets stay."""
-    workspace = ctx.workspace(params.workspace_id)
+    workspace = await ctx.opened(params.workspace_id)
     assets: list[Asset] = await ctx.in_thread(workspace.assets.to_index)
     shares = dict.fromkeys((asset.id for asset in assets), 0)
     succeeded: set[str] = set()
@@ -370,7 +370,13 @@ async def assets_reindex_all(ctx: RequestContext, params: InWorkspace) -> Reinde
     )
 
 
-@method("assets/list", params=AssetsListParams, result=AssetPage, errors=("cursor_mismatch", *WORKSPACE_ERRORS))
+@method(
+    "assets/list",
+    params=AssetsListParams,
+    result=AssetPage,
+    errors=("cursor_mismatch", *WORKSPACE_ERRORS),
+    lane=Lane.READ,
+)
 def assets_list(ctx: RequestContext, params: AssetsListParams) -> AssetPage:
     """Assets with their tags, the latest registration first."""
     require(
@@ -386,7 +392,13 @@ def assets_list(ctx: RequestContext, params: AssetsListParams) -> AssetPage:
     return page_of(AssetPage, assets.list(filters_of(AssetFilters, params), params.limit, params.cursor, params.sort))
 
 
-@method("assets/get", params=AssetParams, result=AssetDetail, errors=("asset_not_found", *WORKSPACE_ERRORS))
+@method(
+    "assets/get",
+    params=AssetParams,
+    result=AssetDetail,
+    errors=("asset_not_found", *WORKSPACE_ERRORS),
+    lane=Lane.READ,
+)
 def assets_get(ctx: RequestContext, params: AssetParams) -> AssetDetail:
     """An asset with its metadata, its tags and its newest jobs and conversions."""
     return ctx.workspace(params.workspace_id).assets.detail(params.asset_id)

@@ -422,6 +422,7 @@ def representation_policy(output: Output) -> RepresentationPolicy:
     params=ConversionsListParams,
     result=ConversionPage,
     errors=("cursor_mismatch", *WORKSPACE_ERRORS),
+    lane=Lane.READ,
 )
 def conversions_list(ctx: RequestContext, params: ConversionsListParams) -> ConversionPage:
     """Conversions, the newest first."""
@@ -435,6 +436,7 @@ def conversions_list(ctx: RequestContext, params: ConversionsListParams) -> Conv
     params=ConversionParams,
     result=ConversionDetail,
     errors=("conversion_not_found", *WORKSPACE_ERRORS),
+    lane=Lane.READ,
 )
 def conversions_get(ctx: RequestContext, params: ConversionParams) -> ConversionDetail:
     """A conversion with its job and the files it has published."""
@@ -527,7 +529,13 @@ class AuthoringCapabilities:
     persistence: Persistence = field(factory=Persistence)
 
 
-@method("conversions/capabilities", params=InWorkspace, result=AuthoringCapabilities, errors=WORKSPACE_ERRORS)
+@method(
+    "conversions/capabilities",
+    params=InWorkspace,
+    result=AuthoringCapabilities,
+    errors=WORKSPACE_ERRORS,
+    lane=Lane.READ,
+)
 def conversions_capabilities(ctx: RequestContext, params: InWorkspace) -> AuthoringCapabilities:
     """What this version can convert, and how."""
     ctx.workspace(params.workspace_id)

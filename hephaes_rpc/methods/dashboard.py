@@ -23,13 +23,19 @@ class DashboardTrendsParams(InWorkspace):
 @method("dashboard/summary", params=InWorkspace, result=DashboardSummary, errors=WORKSPACE_ERRORS, lane=Lane.LONG)
 async def dashboard_summary(ctx: RequestContext, params: InWorkspace) -> DashboardSummary:
     """What there is, and how fresh it is."""
-    workspace = ctx.workspace(params.workspace_id)
+    workspace = await ctx.opened(params.workspace_id)
     await refresh(ctx, workspace)
     summary: DashboardSummary = await ctx.in_thread(workspace.dashboard.summary, datetime.now(UTC))
     return summary
 
 
-@method("dashboard/trends", params=DashboardTrendsParams, result=DashboardTrends, errors=WORKSPACE_ERRORS)
+@method(
+    "dashboard/trends",
+    params=DashboardTrendsParams,
+    result=DashboardTrends,
+    errors=WORKSPACE_ERRORS,
+    lane=Lane.READ,
+)
 def dashboard_trends(ctx: RequestContext, params: DashboardTrendsParams) -> DashboardTrends:
     """Counts per calendar day in UTC."""
     return ctx.workspace(params.workspace_id).dashboard.trends(params.days, datetime.now(UTC))
@@ -38,7 +44,7 @@ def dashboard_trends(ctx: RequestContext, params: DashboardTrendsParams) -> Dash
 @method("dashboard/blockers", params=InWorkspace, result=DashboardBlockers, errors=WORKSPACE_ERRORS, lane=Lane.LONG)
 async def dashboard_blockers(ctx: RequestContext, params: InWorkspace) -> DashboardBlockers:
     """What waits for somebody to do something about it."""
-    workspace = ctx.workspace(params.workspace_id)
+    workspace = await ctx.opened(params.workspace_id)
     await refresh(ctx, workspace)
     blockers: DashboardBlockers = await ctx.in_thread(workspace.dashboard.blockers)
     return blockers

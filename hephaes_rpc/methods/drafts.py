@@ -147,7 +147,13 @@ async def drafts_create(ctx: RequestContext, params: DraftsCreateParams) -> Draf
     return detail
 
 
-@method("drafts/list", params=DraftsListParams, result=DraftPage, errors=("cursor_mismatch", *WORKSPACE_ERRORS))
+@method(
+    "drafts/list",
+    params=DraftsListParams,
+    result=DraftPage,
+    errors=("cursor_mismatch", *WORKSPACE_ERRORS),
+    lane=Lane.READ,
+)
 def drafts_list(ctx: RequestContext, params: DraftsListParams) -> DraftPage:
     """Drafts, the last changed first."""
     drafts = ctx.workspace(params.workspace_id).drafts

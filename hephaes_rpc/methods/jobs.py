@@ -76,7 +76,13 @@ class JobLogPage:
     next_cursor: str | None
 
 
-@method("jobs/list", params=JobsListParams, result=JobPage, errors=("cursor_mismatch", *WORKSPACE_ERRORS))
+@method(
+    "jobs/list",
+    params=JobsListParams,
+    result=JobPage,
+    errors=("cursor_mismatch", *WORKSPACE_ERRORS),
+    lane=Lane.READ,
+)
 def jobs_list(ctx: RequestContext, params: JobsListParams) -> JobPage:
     """Jobs, the newest first."""
     require(inverted(params, "created_after", "created_before"))
@@ -84,7 +90,7 @@ def jobs_list(ctx: RequestContext, params: JobsListParams) -> JobPage:
     return page_of(JobPage, jobs.list(filters_of(JobFilters, params), params.limit, params.cursor, params.sort))
 
 
-@method("jobs/get", params=JobParams, result=Job, errors=("job_not_found", *WORKSPACE_ERRORS))
+@method("jobs/get", params=JobParams, result=Job, errors=("job_not_found", *WORKSPACE_ERRORS), lane=Lane.READ)
 def jobs_get(ctx: RequestContext, params: JobParams) -> Job:
     """One job."""
     return ctx.workspace(params.workspace_id).jobs.get(params.job_id)
@@ -99,7 +105,7 @@ def jobs_get(ctx: RequestContext, params: JobParams) -> Job:
 )
 async def jobs_cancel(ctx: RequestContext, params: JobParams) -> Job:
     """Stop a job; answers when it has stopped."""
-    return await ctx.app.jobs.cancel(ctx.workspace(params.workspace_id), params.job_id)
+    return await ctx.app.jobs.cancel(await ctx.opened(params.workspace_id), params.job_id)
 
 
 @method(
@@ -111,7 +117,7 @@ async def jobs_cancel(ctx: RequestContext, params: JobParams) -> Job:
 )
 async def jobs_retry(ctx: RequestContext, params: JobParams) -> Job:
     """Do a failed or cancelled job again, as a new job that names this one in ``retry_of``."""
-    return await ctx.app.jobs.retry(ctx.workspace(params.workspace_id), params.job_id)
+    return await ctx.app.jobs.retry(await ctx.opened(params.workspace_id), params.job_id)
 
 
 @method(
@@ -119,6 +125,7 @@ async def jobs_retry(ctx: RequestContext, params: JobParams) -> Job:
     params=JobsLogsParams,
     result=JobLogPage,
     errors=("job_not_found", "cursor_mismatch", *WORKSPACE_ERRORS),
+    lane=Lane.READ,
 )
 def jobs_logs(ctx: RequestContext, params: JobsLogsParams) -> JobLogPage:
     """What happened to a job and what its workers said, the oldest line first; the newest 2000 lines are kept."""

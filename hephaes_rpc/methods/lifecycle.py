@@ -1,7 +1,6 @@
 """From ``initialize`` to ``exit``, and what answers at any time: ``health`` and ``rpc.discover``."""
 
 import asyncio
-import contextlib
 import time
 from typing import Any, Literal
 
@@ -9,7 +8,6 @@ from attrs import field, frozen, validators
 
 from hephaes_rpc import __version__
 from hephaes_rpc.config import Options
-from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.notify import Trace
 from hephaes_rpc.registry import REGISTRY, Lane, RequestContext, method
 from hephaes_rpc.serde import Verbatim
@@ -128,7 +126,7 @@ class JobCounts:
 
 @frozen
 class Health:
-    """State of the sidecar; ``jobs`` is null before ``initialize``."""
+    """State of the sidecar; ``jobs`` is null before ``initialize``, and while a database does not answer."""
 
     status: Literal["ok"]
     app_name: str
@@ -201,21 +199,13 @@ def set_trace(ctx: RequestContext, params: SetTraceParams) -> None:
     ctx.app.notify.trace = params.value
 
 
-@method("health", result=Health)
-def health(ctx: RequestContext) -> Health:
+@method("health", result=Health, lane=Lane.LONG)
+async def health(ctx: RequestContext) -> Health:
     """Whether the sidecar is well; answers at any time."""
     app = ctx.app
-    return Health("ok", app.config.app_name, __version__, round(time.monotonic() - app.started, 3), _job_counts(ctx))
-
-
-def _job_counts(ctx: RequestContext) -> JobCounts | None:
-    if not ctx.app.lifecycle.ready:
-        return None
-    counts = []
-    for workspace in ctx.app.store.opened():
-        with contextlib.suppress(HephaesError):  # damaged, or closed meanwhile
-            counts.append(workspace.jobs.counts())
-    return JobCounts(sum(each["queued"] for each in counts), sum(each["running"] for each in counts))
+    counts = await app.counts.now() if app.lifecycle.ready else None
+    jobs = None if counts is None else JobCounts(*counts)
+    return Health("ok", app.config.app_name, __version__, round(time.monotonic() - app.started, 3), jobs)
 
 
 @method("rpc.discover", result=dict[str, Any], lane=Lane.LONG)

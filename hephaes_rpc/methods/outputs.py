@@ -101,7 +101,7 @@ class OutputContent:
 )
 async def outputs_list(ctx: RequestContext, params: OutputsListParams) -> OutputPage:
     """Published files, the newest first."""
-    workspace = ctx.workspace(params.workspace_id)
+    workspace = await ctx.opened(params.workspace_id)
     await refresh(ctx, workspace)
     filters = filters_of(OutputFilters, params)
     page = await ctx.in_thread(workspace.outputs.list, filters, params.limit, params.cursor, params.sort)

@@ -180,7 +180,7 @@ async def scripts_check(ctx: RequestContext, params: ScriptsCheckParams) -> Scri
     if (params.spec is None) != (params.asset_id is None):
         name = "asset_id" if params.asset_id is None else "spec"
         require([refused(name, "spec and asset_id belong together", "both or none", None)])
-    workspace = ctx.workspace(params.workspace_id)
+    workspace = await ctx.opened(params.workspace_id)
     script: Script | None = None
     functions: list[Function] = []
     rows: list[dict[str, Any]] | None = None

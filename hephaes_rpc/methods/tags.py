@@ -59,7 +59,13 @@ class AssetTagParams(InWorkspace):
     tag_id: str = field(validator=not_blank, converter=trimmed, metadata={"doc": "id or name"})
 
 
-@method("tags/list", params=TagsListParams, result=TagPage, errors=("cursor_mismatch", *WORKSPACE_ERRORS))
+@method(
+    "tags/list",
+    params=TagsListParams,
+    result=TagPage,
+    errors=("cursor_mismatch", *WORKSPACE_ERRORS),
+    lane=Lane.READ,
+)
 def tags_list(ctx: RequestContext, params: TagsListParams) -> TagPage:
     """Tags by name, capitals first, with the number of assets that carry them."""
     tags = ctx.workspace(params.workspace_id).tags

@@ -189,7 +189,7 @@ def assets_upload_chunk(ctx: RequestContext, params: AssetsUploadChunkParams) ->
 )
 async def assets_upload_commit(ctx: RequestContext, params: UploadParams) -> Asset:
     """Register a log that has come as a whole; once committed, the same asset is the answer again."""
-    workspace = ctx.workspace(params.workspace_id)
+    workspace = await ctx.opened(params.workspace_id)
     asset: Asset = await ctx.in_thread(_commit, ctx, workspace, params.upload_id)
     return asset
 

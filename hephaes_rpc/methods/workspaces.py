@@ -68,6 +68,7 @@ class WorkspacesDeleteParams:
     params=WorkspacesListParams,
     result=WorkspacePage,
     errors=("cursor_mismatch", "workspace_newer", "workspace_corrupt", "io_error"),
+    lane=Lane.READ,
 )
 def workspaces_list(ctx: RequestContext, params: WorkspacesListParams) -> WorkspacePage:
     """The registered workspaces, the one opened last first."""

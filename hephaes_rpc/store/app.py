@@ -279,6 +279,15 @@ class AppStore:
         """The workspaces that are open by now; no file is looked at, and nobody waited for."""
         return [*self._open.values()]
 
+    def job_counts(self) -> tuple[int, int]:
+        """Queued and running jobs of the workspaces that are open by now."""
+        queued = running = 0
+        for each in self.opened():
+            with contextlib.suppress(HephaesError):  # damaged, or closed meanwhile
+                counts = each.jobs.counts()
+                queued, running = queued + counts["queued"], running + counts["running"]
+        return queued, running
+
     def databases(self) -> list[tuple[OpenWorkspace | None, Database]]:
         """The registry, under None, and the databases of the workspaces that are open."""
         return [(None, self._db), *((each, each.db) for each in self.opened())]

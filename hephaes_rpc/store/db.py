@@ -475,7 +475,7 @@ def _translated(error: apsw.Error, path: Path, system_errno: int) -> Exception:
     failed = isinstance(error, apsw.IOError | apsw.CantOpenError)
     if isinstance(error, apsw.FullError) or (failed and (system_errno in _FULL or _nearly_full(path))):
         return HephaesError("disk_full", f"no space is left for {what}", hint="free some space and try again")
-    if isinstance(error, apsw.BusyError | apsw.LockedError):
+    if isinstance(error, apsw.BusyError | apsw.LockedError | apsw.ProtocolError):
         return HephaesError("io_error", f"{what} is held by another process", hint="try again")
     if isinstance(error, apsw.NotADBError | apsw.CorruptError | apsw.FormatError):
         return _corrupt(path, str(error).partition(": ")[2] or str(error))
