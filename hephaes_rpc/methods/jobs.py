@@ -19,7 +19,7 @@ from hephaes_rpc.methods.common import (
 )
 from hephaes_rpc.model import Job, JobLogLine, JobStatus, JobType
 from hephaes_rpc.registry import Lane, RequestContext, method
-from hephaes_rpc.store.jobs import JobFilters
+from hephaes_rpc.store.joblists import JobFilters
 
 Sort = Literal["created_at", "-created_at", "updated_at", "-updated_at"]
 

@@ -25,7 +25,7 @@ from hephaes_rpc.store.assetsearch import NUMBER, ROOT_MARK, AssetFilters, Asset
 from hephaes_rpc.store.conversions import conversions_of_asset
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.findings import basis_of, quality_of, save_quality, severity_of
-from hephaes_rpc.store.jobs import jobs_of_asset
+from hephaes_rpc.store.jobrows import jobs_of_asset
 from hephaes_rpc.store.leases import Lease
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Order, Page, Route, Where
 from hephaes_rpc.store.places import Places

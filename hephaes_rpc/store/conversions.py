@@ -11,7 +11,8 @@ from attrs import frozen
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import ConversionDetail, ConversionSummary, RepresentationPolicy
 from hephaes_rpc.store.db import Database, Row, Session
-from hephaes_rpc.store.jobs import MAX_ATTEMPTS, get_job, insert_job, policy_of
+from hephaes_rpc.store.jobrows import get_job, policy_of
+from hephaes_rpc.store.jobs import MAX_ATTEMPTS, insert_job
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
 from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.values import from_json, new_id, now_us, to_json, to_time

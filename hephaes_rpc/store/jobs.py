@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from attrs import evolve, frozen
-
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import RETRIABLE, Job, JobError, JobStatus, JobType, Progress, RepresentationPolicy
-from hephaes_rpc.store.db import Database, Row, Session
+from hephaes_rpc.store.db import Database, Session
 from hephaes_rpc.store.findings import basis_of
+from hephaes_rpc.store.joblists import JobFilters, list_jobs
+from hephaes_rpc.store.jobrows import SELECT, get_job, job_not_found, job_of
 from hephaes_rpc.store.leases import Lease
-from hephaes_rpc.store.pages import DEFAULT_LIMIT, FEW, Listing, Order, Page, Route, Way, Where, count
+from hephaes_rpc.store.pages import DEFAULT_LIMIT, Page
 from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.values import from_json, new_id, now_us, to_json, to_time, to_us
 
@@ -22,43 +22,11 @@ PRIORITIES: dict[JobType, int] = {"index": 10, "convert": 0, "analyze": -10}
 """What somebody waits for comes first; what nobody asked for waits for all others."""
 MAX_WAIT_US = 60_000_000
 """A time further off than this was written by a clock that has been set back since."""
-LONG_US = 86_400_000_000
-_LONG = f"j.updated_at > j.created_at + {LONG_US}"
 _IS_DUE = "coalesce(j.not_before NOT BETWEEN :now + 1 AND :now + :most, 1)"
 _NEEDS_NOTHING = (
     "NOT EXISTS (SELECT 1 FROM job_needs n JOIN jobs d ON d.id = n.needs_job_id"
     " WHERE n.job_id = j.id AND d.status <> 'succeeded')"
 )
-
-_COLUMNS = (
-    "j.id, j.type, j.status,"
-    " (SELECT json_group_array(x.asset_id ORDER BY x.position) FROM job_assets x WHERE x.job_id = j.id),"
-    " j.config, j.representation_policy, j.output_path, j.created_at, j.updated_at, j.started_at, j.finished_at,"
-    " j.attempt, j.max_attempts, j.retry_of, j.progress, j.error, j.signal"
-)
-_SELECT = f"SELECT {_COLUMNS} FROM jobs j"
-
-_OF_ASSET = "(SELECT DISTINCT job_id FROM job_assets WHERE asset_id = :asset) x CROSS JOIN jobs j ON j.id = x.job_id"
-
-LISTING = Listing(
-    name="jobs",
-    columns=_COLUMNS,
-    source="jobs j",
-    id="j.id",
-    sorts={"created_at": ("j.created_at",), "updated_at": ("j.updated_at",)},
-    default="-created_at",
-)
-
-
-@frozen(kw_only=True)
-class JobFilters:
-    """Which jobs; all conditions must hold, bounds are inclusive."""
-
-    type: JobType | None = None
-    status: JobStatus | None = None
-    asset_id: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
 
 
 class Jobs:
@@ -142,8 +110,8 @@ class Jobs:
     def in_background(self) -> list[Job] | None:
         """Jobs that nobody waits for, those that wait and those at work; None when there are others too."""
         with self._db.read() as session:
-            rows = session.all(f"{_SELECT} WHERE j.status IN ('queued', 'running', 'cancelling', 'interrupted')")
-            found = [_job(row, self._places) for row in rows]
+            rows = session.all(f"{SELECT} WHERE j.status IN ('queued', 'running', 'cancelling', 'interrupted')")
+            found = [job_of(row, self._places) for row in rows]
         return found if all(job.type == "analyze" for job in found) else None
 
     def get(self, job_id: str) -> Job:
@@ -156,7 +124,7 @@ class Jobs:
         with self._db.read() as session:
             text = session.value("SELECT payload FROM jobs WHERE id = ?", (job_id,))
         if text is None:
-            raise _job_not_found(job_id)
+            raise job_not_found(job_id)
         payload: dict[str, Any] = from_json(text)
         return payload
 
@@ -438,10 +406,10 @@ class Jobs:
         """Interrupted jobs that may be taken up again, the oldest first."""
         with self._db.read() as session:
             rows = session.all(
-                f"{_SELECT} WHERE j.status = 'interrupted' AND {_IS_DUE} ORDER BY j.created_at, j.id LIMIT :limit",
+                f"{SELECT} WHERE j.status = 'interrupted' AND {_IS_DUE} ORDER BY j.created_at, j.id LIMIT :limit",
                 {"now": now_us(), "most": MAX_WAIT_US, "limit": limit},
             )
-        return [_job(row, self._places) for row in rows]
+        return [job_of(row, self._places) for row in rows]
 
     def save_progress(self, job_id: str, progress: Progress) -> None:
         """How far a job at work is; nothing when it is no longer at work."""
@@ -457,11 +425,11 @@ class Jobs:
             owners = session.all("SELECT DISTINCT owner FROM jobs WHERE status IN ('running', 'cancelling')")
             dead = [owner for (owner,) in owners if not is_alive(owner)]
             rows = session.all(
-                f"{_SELECT} WHERE j.status IN ('running', 'cancelling')"
+                f"{SELECT} WHERE j.status IN ('running', 'cancelling')"
                 " AND j.owner IN (SELECT value FROM json_each(?)) ORDER BY j.created_at, j.id",
                 (to_json(dead),),
             )
-        return [_job(row, self._places) for row in rows]
+        return [job_of(row, self._places) for row in rows]
 
     def changed_at(self) -> datetime:
         """When a job was changed last."""
@@ -472,14 +440,14 @@ class Jobs:
     def changed_since(self, when: datetime) -> list[Job]:
         """Jobs in the order of their last change, from that time on."""
         with self._db.read() as session:
-            rows = session.all(f"{_SELECT} WHERE j.updated_at >= ? ORDER BY j.updated_at, j.id", (to_us(when),))
-        return [_job(row, self._places) for row in rows]
+            rows = session.all(f"{SELECT} WHERE j.updated_at >= ? ORDER BY j.updated_at, j.id", (to_us(when),))
+        return [job_of(row, self._places) for row in rows]
 
     def at_work(self) -> list[Job]:
         """Jobs that run or are being cancelled, whoever has them."""
         with self._db.read() as session:
-            rows = session.all(f"{_SELECT} WHERE j.status IN ('running', 'cancelling') ORDER BY j.created_at, j.id")
-        return [_job(row, self._places) for row in rows]
+            rows = session.all(f"{SELECT} WHERE j.status IN ('running', 'cancelling') ORDER BY j.created_at, j.id")
+        return [job_of(row, self._places) for row in rows]
 
     def list(
         self,
@@ -489,67 +457,8 @@ class Jobs:
         sort: str | None = None,
     ) -> Page[Job]:
         """A page of jobs, the newest first unless sorted otherwise."""
-        filters = filters or JobFilters()
-        where = Where()
-        where.add("j.type = ?", filters.type)
-        where.add("j.status = ?", filters.status)
-        where.add("j.created_at >= ?", None if filters.created_after is None else to_us(filters.created_after))
-        where.add("j.created_at <= ?", None if filters.created_before is None else to_us(filters.created_before))
         with self._db.read() as session:
-
-            def route(order: Order) -> Route | None:
-                """An asset leads to few jobs; all other ways begin with what is asked for."""
-                if filters.asset_id is not None:
-                    where.bindings["asset"] = filters.asset_id
-                    of_asset = Way(_OF_ASSET, tuple(where.conditions), "")
-                    return Route(of_asset, of_asset)
-                if not where.conditions:
-                    return None
-                found = Way(f"jobs j INDEXED BY {_leading(filters)}", tuple(where.conditions), "")
-                return Route(found if order.sort != "updated_at" else _by_update(session, filters, where, found), found)
-
-            return LISTING.page(
-                session,
-                filters,
-                where,
-                lambda rows: [_job(row, self._places) for row in rows],
-                limit=limit,
-                cursor=cursor,
-                sort=sort,
-                route=route,
-            )
-
-
-def _leading(filters: JobFilters) -> str:
-    """The index in the order of creation that holds the traits that are asked for."""
-    if filters.type is not None:
-        return "jobs_by_type" if filters.status is None else "jobs_by_type_and_status"
-    return "jobs_by_creation" if filters.status is None else "jobs_by_status"
-
-
-def _by_update(session: Session, filters: JobFilters, where: Where, found: Way) -> Way:
-    """The way to a page in the order of the last change.
-
-    A few jobs of both traits, or of a time with jobs that took long, are sorted; all others are walked in that order,
-    between the bounds that the times of creation imply.
-    """
-    before = filters.created_before
-    is_bounded = before is not None and not session.value(
-        f"SELECT EXISTS (SELECT 1 FROM jobs j INDEXED BY jobs_long WHERE {_LONG} AND j.created_at <= ?)",
-        (to_us(before),),
-    )
-    if (filters.type is not None and filters.status is not None) or (before is not None and not is_bounded):
-        if count(session, found, where.bindings, FEW + 1) <= FEW:
-            return evolve(found, is_sorted=True)
-    if filters.created_after is not None:
-        where.add("j.updated_at >= ?", to_us(filters.created_after))
-    if before is not None and is_bounded:
-        where.add("j.updated_at <= ?", to_us(before) + LONG_US)
-    if filters.status is not None:
-        index = "jobs_by_status_and_update"
-    else:
-        index = "jobs_by_update" if filters.type is None else "jobs_by_type_and_update"
-    return Way(f"jobs j INDEXED BY {index}", tuple(where.conditions), "")
+            return list_jobs(session, self._places, filters or JobFilters(), limit=limit, cursor=cursor, sort=sort)
 
 
 def insert_job(
@@ -659,24 +568,6 @@ def require_assets(session: Session, asset_ids: Sequence[str]) -> None:
         raise HephaesError("asset_not_found", f"no asset has the id {unknown}", asset_id=unknown)
 
 
-def get_job(session: Session, places: Places, job_id: str) -> Job:
-    """One job; raises ``job_not_found``."""
-    row = session.one(f"{_SELECT} WHERE j.id = ?", (job_id,))
-    if row is None:
-        raise _job_not_found(job_id)
-    return _job(row, places)
-
-
-def jobs_of_asset(session: Session, places: Places, asset_id: str, limit: int) -> list[Job]:
-    """The newest jobs on an asset."""
-    rows = session.all(
-        f"{_SELECT} WHERE j.id IN (SELECT job_id FROM job_assets WHERE asset_id = ?)"
-        " ORDER BY j.created_at DESC, j.id DESC LIMIT ?",
-        (asset_id, limit),
-    )
-    return [_job(row, places) for row in rows]
-
-
 def job_counts(session: Session) -> dict[str, int]:
     """``Jobs.counts`` in a transaction that is already open."""
     rows = session.all(
@@ -684,38 +575,3 @@ def job_counts(session: Session) -> dict[str, int]:
         " WHERE status IN ('queued', 'running', 'cancelling') GROUP BY 1"
     )
     return {"queued": 0, "running": 0} | dict(rows)
-
-
-def policy_of(text: str | None) -> RepresentationPolicy | None:
-    """A stored representation policy."""
-    return None if text is None else RepresentationPolicy(**from_json(text))
-
-
-def _job_not_found(job_id: str) -> HephaesError:
-    return HephaesError("job_not_found", f"no job has the id {job_id}", job_id=job_id)
-
-
-def _job(row: Row, places: Places) -> Job:
-    (job_id, job_type, status, asset_ids, config, policy, output_path, created_at, updated_at, *rest) = row
-    started_at, finished_at, attempt, max_attempts, retry_of, progress, error, signal = rest
-    failure = None if error is None else JobError(**from_json(error))
-    return Job(
-        id=job_id,
-        type=job_type,
-        status=status,
-        target_asset_ids_json=from_json(asset_ids),
-        config_json=from_json(config),
-        representation_policy=policy_of(policy),
-        output_path=None if output_path is None else places.absolute(output_path),
-        error_message=None if failure is None else failure.message,
-        created_at=to_time(created_at),
-        updated_at=to_time(updated_at),
-        started_at=to_time(started_at),
-        finished_at=to_time(finished_at),
-        attempt=attempt,
-        max_attempts=max_attempts,
-        retry_of=retry_of,
-        progress=None if progress is None else Progress(**from_json(progress)),
-        error=failure,
-        signal=signal,
-    )

@@ -243,10 +243,12 @@ class Outputs:
                 if not traits:
                     return None
                 found = Way(f"outputs o INDEXED BY {_leading(filters)}", traits, "")
-                few = count(session, found, where.bindings, FEW + 1) <= FEW
-                source = found.source if few else f"outputs o INDEXED BY {_ORDERS[order.sort]}"
-                page = Way(f"{source} {_BLOBS}", tuple(where.conditions), "")
-                return Route(page, Way(found.source, page.conditions, ""))
+                conditions = tuple(where.conditions)
+                if count(session, found, where.bindings, FEW + 1) <= FEW:
+                    page = Way(found.source, conditions, "", is_sorted=True)
+                else:
+                    page = Way(f"outputs o INDEXED BY {_ORDERS[order.sort]} {_BLOBS}", conditions, "")
+                return Route(page, Way(found.source, conditions, ""))
 
             return LISTING.page(
                 session,

@@ -164,7 +164,7 @@ class Listing:
         found_by = f"FROM {way.source} WHERE {_all(conditions)} ORDER BY {order} LIMIT {limit + 1}"
         if way.is_sorted:
             sorted_ids = f"(SELECT {self.id} AS sorted_id {found_by})"
-            found_by = f"FROM {sorted_ids} CROSS JOIN {self.source} ON {self.id} = sorted_id ORDER BY {order}"
+            found_by = f"FROM {sorted_ids} CROSS JOIN {self.source} WHERE {self.id} = sorted_id ORDER BY {order}"
         rows = session.all(f"SELECT {self.columns}, {', '.join(keys)} {found_by}", bindings)
         found = len(rows)
         total = total_way if isinstance(total_way, int) else count(session, total_way, where.bindings, EXACT_TOTAL + 1)

@@ -11,7 +11,7 @@ from hephaes_rpc.store import assets as store_assets
 from hephaes_rpc.store import configs as store_configs
 from hephaes_rpc.store import conversions as store_conversions
 from hephaes_rpc.store import drafts as store_drafts
-from hephaes_rpc.store import jobs as store_jobs
+from hephaes_rpc.store import joblists
 from hephaes_rpc.store import outputs as store_outputs
 from tests.methods.conftest import Table
 
@@ -167,7 +167,7 @@ def test_capabilities_say_what_is_taken(table: Table) -> None:
         (conversions, store_conversions.LISTING),
         (conversion_configs, store_configs.LISTING),
         (drafts, store_drafts.LISTING),
-        (jobs, store_jobs.LISTING),
+        (jobs, joblists.LISTING),
         (outputs, store_outputs.LISTING),
     ],
 )

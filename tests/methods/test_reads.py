@@ -10,8 +10,8 @@ from hephaes_rpc.engine.specs.document import SpecDocument
 from hephaes_rpc.engine.specs.spec import ConversionSpec
 from hephaes_rpc.registry import REGISTRY
 from hephaes_rpc.store.configs import ConfigChange
+from hephaes_rpc.store.joblists import JobFilters
 from hephaes_rpc.store.joblogs import NewLine
-from hephaes_rpc.store.jobs import JobFilters
 from tests.methods.conftest import Table
 from tests.methods.test_conversions import topic
 from tests.store.conftest import fingerprint

@@ -20,11 +20,11 @@ from typing import Any
 
 from hephaes_rpc.config import Options, load
 from hephaes_rpc.model import TopicSummary
-from hephaes_rpc.store import assets, jobs, outputs
+from hephaes_rpc.store import assets, joblists, outputs
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.assets import AssetFilters
 from hephaes_rpc.store.assetsearch import ROOT_MARK
-from hephaes_rpc.store.jobs import JobFilters
+from hephaes_rpc.store.joblists import JobFilters
 from hephaes_rpc.store.outputs import OutputFilters
 from hephaes_rpc.store.values import now_us, to_json
 from hephaes_rpc.store.workspace import OpenWorkspace
@@ -273,7 +273,7 @@ def measure(workspace: OpenWorkspace, only: str = "") -> float:
         for names in itertools.combinations(job_filters, n):
             cases[f"jobs with {' and '.join(names)}, any order"] = lambda names=names: workspace.jobs.list(
                 JobFilters(**{key: value for name in names for key, value in job_filters[name]().items()}),
-                sort=draw.choice(["", "-"]) + draw.choice(list(jobs.LISTING.sorts)),
+                sort=draw.choice(["", "-"]) + draw.choice(list(joblists.LISTING.sorts)),
             )
     for n in range(3):
         for names in itertools.combinations(output_filters, n):

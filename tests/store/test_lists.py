@@ -13,11 +13,11 @@ from hephaes_rpc.engine.specs.document import SpecDocument
 from hephaes_rpc.engine.specs.spec import ConversionSpec
 from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.store import app as app_module
-from hephaes_rpc.store import assets, configs, conversions, jobs, outputs, pages
+from hephaes_rpc.store import assets, configs, conversions, joblists, outputs, pages
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.assets import AssetFilters
 from hephaes_rpc.store.conversions import ConversionFilters
-from hephaes_rpc.store.jobs import JobFilters
+from hephaes_rpc.store.joblists import JobFilters
 from hephaes_rpc.store.outputs import OutputFilters
 from hephaes_rpc.store.pages import Listing, Page
 from hephaes_rpc.store.values import new_id
@@ -76,7 +76,7 @@ def noun(request: pytest.FixtureRequest, app: AppStore, workspace: OpenWorkspace
     nouns = {
         "configs": Noun(configs.LISTING, lambda _=None, *a, **k: workspace.configs.list(*a, **k), add_config, None),
         "assets": Noun(assets.LISTING, workspace.assets.list, add_asset, AssetFilters(type="bag")),
-        "jobs": Noun(jobs.LISTING, workspace.jobs.list, add_job, JobFilters(status="queued")),
+        "jobs": Noun(joblists.LISTING, workspace.jobs.list, add_job, JobFilters(status="queued")),
         "conversions": Noun(conversions.LISTING, workspace.conversions.list, add_conversion, None),
         "outputs": Noun(outputs.LISTING, workspace.outputs.list, add_output, OutputFilters(availability="ready")),
         "workspaces": Noun(app_module.LISTING, lambda _=None, *a, **k: app.workspaces(*a, **k), add_workspace, None),
@@ -246,7 +246,7 @@ def test_a_detail_takes_few_statements(workspace: OpenWorkspace, monkeypatch: py
     ("listing", "sort"),
     [
         (listing, sort)
-        for listing in (assets.LISTING, configs.LISTING, jobs.LISTING, conversions.LISTING, outputs.LISTING)
+        for listing in (assets.LISTING, configs.LISTING, joblists.LISTING, conversions.LISTING, outputs.LISTING)
         for sort in listing.sorts
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
@@ -310,18 +310,36 @@ def test_conversion_filters_leave_out_what_has_no_policy(workspace: OpenWorkspac
 
 
 @pytest.mark.parametrize("few", [0, 3, 1000])
-def test_dense_jobs_are_walked_in_the_order_of_their_changes(
-    workspace: OpenWorkspace, monkeypatch: pytest.MonkeyPatch, few: int
+@pytest.mark.parametrize("long", [False, True])
+def test_jobs_in_the_order_of_their_changes(
+    workspace: OpenWorkspace, monkeypatch: pytest.MonkeyPatch, few: int, long: bool
 ) -> None:
-    monkeypatch.setattr(jobs, "FEW", few)
+    """Whatever is asked for and whichever way leads there, also when a job changed long after it was made."""
+    monkeypatch.setattr(joblists, "FEW", few)
     asset = workspace.assets.register(Path("/logs/a.bag"), 1, 1)
-    made = [workspace.jobs.create("index", [asset.id], {}, {}) for _ in range(9)]
-    for job in (made[4], made[1], made[7], made[5]):
-        workspace.jobs.claim_job(job.id, "me")
-    expected = [made[n].id for n in (4, 1, 7, 5)]
-    for filters in (JobFilters(status="running"), JobFilters(status="running", type="index", asset_id=asset.id)):
-        up = workspace.jobs.list(filters, sort="updated_at")
-        assert ([job.id for job in up.items], up.total) == (expected, 4)
-        first = workspace.jobs.list(filters, sort="-updated_at", limit=3)
-        rest = workspace.jobs.list(filters, sort="-updated_at", limit=3, cursor=first.next_cursor)
-        assert [job.id for job in first.items + rest.items] == expected[::-1]
+    made = [workspace.jobs.create(("index", "analyze")[n % 3 == 2], [asset.id], {}, {}) for n in range(12)]
+    for n in (4, 8, 1, 7, 5, 2):
+        workspace.jobs.claim_job(made[n].id, "me")
+    if long:
+        with workspace.db.write("jobs") as session:
+            session.run("UPDATE jobs SET updated_at = updated_at + ? WHERE id = ?", (2 * joblists.LONG_US, made[1].id))
+    jobs = [workspace.jobs.get(job.id) for job in made]
+    middle = {"created_after": made[1].created_at, "created_before": made[8].created_at}
+    for traits in ({}, {"status": "running"}, {"type": "index"}, {"status": "running", "type": "index"}):
+        for times in ({}, middle, {"created_before": made[4].created_at}, {"created_after": made[3].created_at}):
+            for of in ({}, {"asset_id": asset.id}):
+                expected = [
+                    job.id
+                    for job in sorted(jobs, key=lambda job: (job.updated_at, job.id))
+                    if all(getattr(job, name) == value for name, value in traits.items())
+                    and times.get("created_after", job.created_at) <= job.created_at
+                    and job.created_at <= times.get("created_before", job.created_at)
+                ]
+                filters = JobFilters(**traits, **times, **of)
+                up = workspace.jobs.list(filters, sort="updated_at")
+                assert ([job.id for job in up.items], up.total) == (expected, len(expected)), filters
+                first = workspace.jobs.list(filters, sort="-updated_at", limit=2)
+                assert [job.id for job in first.items] == expected[::-1][:2]
+                if first.next_cursor is not None:
+                    rest = workspace.jobs.list(filters, sort="-updated_at", cursor=first.next_cursor)
+                    assert [job.id for job in rest.items] == expected[::-1][2:]
