@@ -770,6 +770,7 @@ for transform in (
     {"kind": "image_color_convert", "to": "gray"},
     {"kind": "image_resize", "width": 3, "height": 3},
     {"kind": "image_crop", "width": 3, "height": 3},
+    {"kind": "image_decode"},
     ENCODE,
 ):
     case(base(rows("/camera", x=PIXELS)), f"{X}/transforms", [transform])
@@ -873,6 +874,7 @@ for more in (
     {"width": 3, "height": 2, "kind": "image_crop"},
     {"width": 3, "height": 2, "kind": "image_resize"},
     {"kind": "image_color_convert", "to": "gray"},
+    {"kind": "image_decode"},
     ENCODE,
 ):
     case(SEEN, "/labels/transforms", [more, {**ENCODE, "format": "jpeg"}] if more is not ENCODE else [more])

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hephaes_rpc.engine.features import images
-from hephaes_rpc.engine.features.images import COLORS, ImageError, Picture, convert_color, crop, encode, load, resize
+from hephaes_rpc.engine.features.encodings import COLORS, ImageError
+from hephaes_rpc.engine.features.images import Picture, convert_color, crop, encode, load, resize
 
 
 def picture(data: bytes, encoding: str, height: int, width: int, step: int = 0, *, bigendian: bool = False) -> Picture:
@@ -34,6 +35,8 @@ ENCODINGS = {
     "rgb8": ("B", 3), "bgr8": ("B", 3), "rgba8": ("B", 4), "bgra8": ("B", 4), "mono8": ("B", 1), "8UC1": ("B", 1),
     "8UC2": ("B", 2), "8UC3": ("B", 3), "8UC4": ("B", 4), "8UC5": ("B", 5), "mono16": ("H", 1), "16UC1": ("H", 1),
     "16UC3": ("H", 3), "rgb16": ("H", 3), "bgra16": ("H", 4), "16SC1": ("h", 1), "32FC1": ("f", 1), "32FC2": ("f", 2),
+    "8SC1": ("b", 1), "8SC3": ("b", 3), "32SC1": ("i", 1), "32SC2": ("i", 2), "64FC1": ("d", 1), "64FC4": ("d", 4),
+    "16UC": ("H", 1), "16SC12": ("h", 12), "bgr16": ("H", 3), "rgba16": ("H", 4),
 }  # fmt: skip
 
 
@@ -78,7 +81,11 @@ def test_nothing_is_copied_where_bytes_are_pixels() -> None:
         (picture(b"abcdef", "rgb8", 1, 2, 5), "longer than its step"),
         (picture(b"", "rgb8", 0, 2), "empty"),
         (picture(b"a", "rgb8", 2**31, 2**31), "more than"),
-        (picture(b"abc", "nv21", 1, 1), "'nv21' is not supported"),
+        (picture(b"abc", "h264", 1, 1), "'h264' is not supported"),
+        (picture(b"abcdef", "nv21", 2, 3), "odd size"),
+        (picture(bytes(11), "nv21", 2, 4), "less data"),
+        (picture(bytes(11), "nv24", 2, 2), "less data"),
+        (picture(bytes(99), "nv24", 2, 4, 3), "longer than its step"),
         (picture(b"abc", "8UC0", 1, 1), "not supported"),
         (picture(b"abc", "rgb8\0", 1, 1), "not supported"),
         (picture(b"abcd", "yuv422", 2, 1), "odd width"),
@@ -205,6 +212,46 @@ def test_yuv(encoding: str, order: str) -> None:
         assert np.abs(found.astype(int) - np.array([[rgb, rgb]])).max() <= 2
 
 
+def _rgb_of(y: int, u: int, v: int) -> list[int]:
+    """BT.601 in video range, in real numbers."""
+    y, u, v = 1.164383 * (y - 16), u - 128, v - 128
+    return [round(min(255, max(0, c))) for c in (y + 1.596027 * v, y - 0.391762 * u - 0.812968 * v, y + 2.017232 * u)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(["nv21", "NV24"]), st.integers(1, 3), st.integers(1, 3), st.integers(0, 3), st.randoms())
+def test_planes(encoding: str, height: int, width: int, padding: int, random_: Any) -> None:
+    height, width = 2 * height, 2 * width
+    step = width + padding
+    half = encoding == "nv21"
+    raw = random_.randbytes(step * height + (step * height // 2 if half else 2 * step * height))
+    found = pixels(load(picture(raw, encoding, height, width, step)))
+    assert found.shape == (height, width, 3)
+    for i, j in itertools.product(range(height), range(width)):
+        at = step * height + (i // 2 * step + j // 2 * 2 if half else i * 2 * step + 2 * j)
+        first, second = raw[at], raw[at + 1]
+        u, v = (second, first) if half else (first, second)
+        assert np.abs(found[i, j].astype(int) - _rgb_of(raw[i * step + j], u, v)).max() <= 2
+
+
+def test_every_name_of_sensor_msgs_is_known() -> None:
+    names = [f"{color}{bits}" for color in ("rgb", "rgba", "bgr", "bgra", "mono") for bits in (8, 16)]
+    names += ["yuv422", "uyvy", "yuv422_yuy2", "yuyv", "nv21", "nv24"]
+    names += [f"{kind}C{n}" for kind in ("8U", "8S", "16U", "16S", "32S", "32F", "64F") for n in (1, 2, 3, 4)]
+    names += [f"bayer_{pattern}{bits}" for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)]
+    for name in names:
+        assert load(picture(bytes(4 * 4 * 8 * 4), name, 4, 4)).pixels is not None
+    for name in ("32UC1", "64SC1", "16FC1", "8UC1000", "rgb32", "bayer_rgbg8"):
+        with pytest.raises(ImageError):
+            load(picture(bytes(4 * 4 * 8 * 4), name, 4, 4))
+
+
+def test_what_does_not_survive_a_resize_is_not_resized() -> None:
+    for encoding in ("32SC1", "64FC1"):
+        with pytest.raises(ImageError, match="cannot be resized without loss"):
+            resize(picture(bytes(32), encoding, 2, 2), 1, 1, "box")
+
+
 # -- crop, resize ------------------------------------------------------------------------------------------------------
 
 
@@ -319,6 +366,64 @@ def test_palettes_and_transparency() -> None:
     assert pixels(load(Picture(memoryview(target.getvalue())))).tolist() == [[[1, 2, 3, 0], [4, 5, 6, 255]]]
 
 
+# -- compressed depth: RVL ---------------------------------------------------------------------------------------------
+
+
+def _rvl(values: list[int]) -> bytes:
+    """Wilson's encoder, nibble by nibble."""
+    nibbles: list[int] = []
+
+    def write(value: int) -> None:
+        while True:
+            value, low = value >> 3, value & 7
+            nibbles.append(low | (8 if value else 0))
+            if not value:
+                return
+
+    at = previous = 0
+    while at < len(values):
+        zeros = next((k for k in range(at, len(values)) if values[k]), len(values))
+        write(zeros - at)
+        end = next((k for k in range(zeros, len(values)) if not values[k]), len(values))
+        write(end - zeros)
+        for value in values[zeros:end]:
+            delta = value - previous
+            write((delta << 1) ^ (delta >> 31))
+            previous = value
+        at = end
+    nibbles += [0] * (-len(nibbles) % 8)
+    words = [int("".join(f"{n:x}" for n in nibbles[k : k + 8]), 16) for k in range(0, len(nibbles), 8)]
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+DEPTHS = st.sampled_from([0, 0, 0, 1, 2, 500, 501, 40000, 65535])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 9), st.data())
+def test_rvl(height: int, width: int, data: st.DataObject) -> None:
+    values = data.draw(st.lists(DEPTHS, min_size=height * width, max_size=height * width))
+    head = struct.pack("<iff", 0, 10.0, -2.0) + struct.pack("<II", width, height)
+    packed = head + _rvl(values)
+    found = pixels(images.picture_of_file(memoryview(packed), "16UC1; compressedDepth rvl"))
+    assert (found.dtype, found.shape) == (np.uint16, (height, width, 1))
+    assert found.ravel().tolist() == values
+    metres = pixels(images.picture_of_file(memoryview(packed), "32FC1; compressedDepth rvl")).ravel().tolist()
+    assert all(np.isnan(m) if not v else abs(m - 10 / (v + 2)) < 1e-6 for m, v in zip(metres, values, strict=True))
+    for cut in (packed[: len(head) - 1], packed[:12], packed[:3]):
+        with pytest.raises(ImageError):
+            images.picture_of_file(memoryview(cut), "16UC1; compressedDepth rvl")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.binary(max_size=64))
+def test_hostile_rvl(width: int, height: int, body: bytes) -> None:
+    head = bytes(12) + struct.pack("<II", width % 300 if height % 3 else width, height % 300)
+    with suppress(ImageError):
+        found = images.picture_of_file(memoryview(head + body), "16UC1; compressedDepth rvl")
+        assert pixels(found).size <= images.MAX_PIXELS
+
+
 # -- compressed depth --------------------------------------------------------------------------------------------------
 
 
@@ -332,9 +437,8 @@ def test_compressed_depth() -> None:
     metres = pixels(load(images.picture_of_file(memoryview(head + png), "32FC1; compressedDepth png")))[0, :, 0]
     assert np.isnan(metres[0])
     assert np.allclose(metres[1:], [10 / 1002, 10 / 65537])
-    for data, text in ((head, "16UC1; compressedDepth"), (head + png, "16UC1; compressedDepth rvl")):
-        with pytest.raises(ImageError, match="compressed depth"):
-            images.picture_of_file(memoryview(data), text)
+    with pytest.raises(ImageError, match="compressed depth"):
+        images.picture_of_file(memoryview(head), "16UC1; compressedDepth")
 
 
 @settings(max_examples=200, deadline=None)

@@ -35,8 +35,8 @@ from hephaes_rpc.engine.features import images
 from hephaes_rpc.engine.features.columns import is_list, items, lengths
 from hephaes_rpc.engine.features.columns import leaves as flat_leaves
 from hephaes_rpc.engine.features.columns import numbers as as_numbers
+from hephaes_rpc.engine.features.encodings import ImageError, parse_encoding
 from hephaes_rpc.engine.features.fieldpath import compile_path
-from hephaes_rpc.engine.features.images import ImageError
 from hephaes_rpc.engine.features.leaves import HEADER, Leaf, leaves_of
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.logs.describe import NS_PER_S
@@ -470,10 +470,9 @@ def _said(messages: pa.StructArray) -> list[tuple[int | None, int | None, str]]:
 def _has_png(encoding: str) -> bool:
     """Whether pixels of this encoding are written as PNG without being changed."""
     try:
-        kind = images.parse_encoding(encoding)
+        kind = parse_encoding(encoding)
     except ImageError:
         return False
-    channels = kind.channels if kind.luma < 0 and not kind.pattern else 3
     if kind.dtype == "u1":
-        return channels in images.PLAIN
-    return kind.dtype == "u2" and channels == 1 and not kind.pattern
+        return kind.pixel_channels in images.PLAIN
+    return kind.dtype == "u2" and kind.pixel_channels == 1

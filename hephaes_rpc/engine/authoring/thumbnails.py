@@ -8,7 +8,8 @@ import pyarrow as pa
 from PIL import Image
 
 from hephaes_rpc.engine.features import images
-from hephaes_rpc.engine.features.images import ImageError, Picture
+from hephaes_rpc.engine.features.encodings import COLORS, ImageError, Pixels
+from hephaes_rpc.engine.features.images import Picture
 from hephaes_rpc.engine.features.pictures import views
 from hephaes_rpc.engine.features.readers import member_of
 
@@ -51,17 +52,17 @@ def smaller(picture: Picture, side: int) -> Picture:
         pixels = pixels[:, :, :1]
     if pixels.dtype != np.uint8:
         pixels = _stretched(pixels)
-    color = picture.color if len(images.COLORS.get(picture.color, "")) == pixels.shape[2] else ""
+    color = picture.color if len(COLORS.get(picture.color, "")) == pixels.shape[2] else ""
     scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return images.resize(Picture(None, pixels=pixels, color=color), *size, "box")
 
 
-def _stretched(pixels: images.Pixels) -> images.Pixels:
+def _stretched(pixels: Pixels) -> Pixels:
     values = pixels.astype(np.float64)
     finite = np.isfinite(values)
     if not finite.any():
         return np.zeros(values.shape, np.uint8)
     least, most = values[finite].min(), values[finite].max()
-    scaled: images.Pixels = ((np.where(finite, values, least) - least) * (255 / ((most - least) or 1))).astype(np.uint8)
+    scaled: Pixels = ((np.where(finite, values, least) - least) * (255 / ((most - least) or 1))).astype(np.uint8)
     return scaled

@@ -25,7 +25,8 @@ from attrs import frozen
 from hephaes_native.flatten import masked_crc32c
 from hephaes_rpc.engine.datasets.writers import FEATURES_SUFFIX
 from hephaes_rpc.engine.features import images
-from hephaes_rpc.engine.features.images import ImageError, Picture
+from hephaes_rpc.engine.features.encodings import ImageError
+from hephaes_rpc.engine.features.images import Picture
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.serde import encode, unstructure
 

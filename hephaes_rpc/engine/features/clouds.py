@@ -14,10 +14,10 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from hephaes_rpc.engine.features.columns import Int64s, lists, nest
+from hephaes_rpc.engine.features.narrowing import widened
 from hephaes_rpc.engine.features.pictures import views
 from hephaes_rpc.engine.features.readers import OfTopic, Rows, member_of
 from hephaes_rpc.engine.features.steps import Column, Kind, Tally
-from hephaes_rpc.engine.features.transforms import widened
 from hephaes_rpc.engine.messages.msgdef import INTEGERS, Definition
 from hephaes_rpc.engine.specs.message_sources import PointField, PointsSource, parse_point_field
 from hephaes_rpc.serde import closest

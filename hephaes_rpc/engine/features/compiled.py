@@ -43,11 +43,18 @@ from hephaes_rpc.engine.specs.spec import (
     leaves,
     parse_path,
 )
-from hephaes_rpc.engine.specs.transform_params import ImageColorConvert, ImageCrop, ImageEncode, ImageResize, Transform
+from hephaes_rpc.engine.specs.transform_params import (
+    ImageColorConvert,
+    ImageCrop,
+    ImageDecode,
+    ImageEncode,
+    ImageResize,
+    Transform,
+)
 from hephaes_rpc.engine.timeline.spread import spread
 from hephaes_rpc.errors import HephaesError, SpecError
 
-_IMAGE_TRANSFORMS = (ImageColorConvert, ImageResize, ImageCrop, ImageEncode)
+_IMAGE_TRANSFORMS = (ImageColorConvert, ImageResize, ImageCrop, ImageDecode, ImageEncode)
 _STRING = pa.string()
 
 

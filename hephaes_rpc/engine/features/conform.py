@@ -23,11 +23,13 @@ from hephaes_rpc.engine.features.columns import (
     reshape,
     select,
 )
-from hephaes_rpc.engine.features.images import ImageError, Picture
+from hephaes_rpc.engine.features.encodings import ImageError
+from hephaes_rpc.engine.features.images import Picture
 from hephaes_rpc.engine.features.jsontext import json_cells
-from hephaes_rpc.engine.features.pictures import PictureStep, pixel_integers, pixel_lists
+from hephaes_rpc.engine.features.narrowing import widened
+from hephaes_rpc.engine.features.pictures import PictureStep, pixel_doubles, pixel_integers, pixel_lists
 from hephaes_rpc.engine.features.steps import FLOAT32, FLOAT64, INT64, ArrayStep, CannotApplyError, Kind, Step, Tally
-from hephaes_rpc.engine.features.transforms import as_lists, listed, nanoseconds, over_numbers, widened
+from hephaes_rpc.engine.features.transforms import as_lists, listed, nanoseconds, over_numbers
 from hephaes_rpc.engine.specs.spec import DType
 
 NUMBERS = ("int64", "float32", "float64")
@@ -93,7 +95,7 @@ def _pixels(kind: Kind, dtype: DType) -> list[Step]:
     if dtype == "int64":
         return [pixel_integers(kind)]
     if dtype in NUMBERS:
-        return [pixel_lists(kind)]
+        return [pixel_doubles(kind) if dtype == "float64" else pixel_lists(kind)]
     raise CannotApplyError(f"an image is no {dtype}; take dtype bytes, int64 or float32, or add image_encode")
 
 

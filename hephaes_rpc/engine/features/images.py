@@ -3,79 +3,34 @@
 Strategy: a ``Picture`` is the stored data of one image with what the message says about it; pixels are made when
 something asks for them, as an array of height x width x channels in native byte order that is a view of the data where
 that is possible.  Colour is a name for the order of channels and travels with the pixels, so that a conversion is a
-lookup of each target channel in the source, and an encoder always knows what is red.  Bayer patterns and YUV become rgb
-when pixels are made.  Sizes are checked before anything is allocated or decompressed.
-Sources: REP 118 and sensor_msgs/image_encodings (encodings), ITU-R BT.601 (YUV), compressed_depth_image_transport
-(the 12 bytes before a compressed depth image).
+lookup of each target channel in the source, and an encoder always knows what is red.  Sizes are checked before anything
+is allocated or decompressed.
 """
 
 import io
-import re
 import struct
 from typing import Any, Literal
 
 import numpy as np
-from attrs import define, evolve, frozen
-from numpy.typing import NDArray
+from attrs import define, evolve
 from PIL import Image
 
-Pixels = NDArray[Any]
+from hephaes_rpc.engine.features.depth import after_header, depth_of_rvl, inverse_depth, is_quantised, is_rvl
+from hephaes_rpc.engine.features.encodings import (
+    COLORS,
+    MAX_PIXELS,
+    Encoding,
+    ImageError,
+    Pixels,
+    parse_encoding,
+    raw_pixels,
+)
+
 Format = Literal["png", "jpeg"]
 
-MAX_PIXELS = 1 << 26
-MAX_IMAGE_BYTES = 1 << 30
-
-COLORS = {"gray": "Y", "rgb": "RGB", "bgr": "BGR", "rgba": "RGBA", "bgra": "BGRA"}
 PLAIN = {1: "gray", 3: "rgb", 4: "rgba"}
-_NAMED = {
-    **{f"{color}{bits}": (color, f"u{bits // 8}") for color in ("rgb", "bgr", "rgba", "bgra") for bits in (8, 16)},
-    "mono8": ("gray", "u1"),
-    "mono16": ("gray", "u2"),
-}
-_GENERIC = re.compile(r"(?P<type>8U|16U|16S|32F)C(?P<channels>[1-9]\d{0,2})?", re.ASCII)
-_TYPES = {"8U": "u1", "16U": "u2", "16S": "i2", "32F": "f4"}
-_BAYER = re.compile(r"bayer_(rggb|bggr|gbrg|grbg)(8|16)")
-_YUV = {"yuv422": 1, "uyvy": 1, "yuv422_yuy2": 0, "yuyv": 0}
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}  # four independent channels: RGBA would be blended with its alpha
 _MAGIC: dict[bytes, Format] = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
-_DEPTH_HEADER = 12
-
-
-class ImageError(Exception):
-    """An image cannot be read or changed in the way asked for; the message is the cause."""
-
-
-@frozen
-class Encoding:
-    """How a pixel lies in memory.
-
-    Args:
-        color: A key of COLORS, empty where the encoding does not say.
-        dtype: numpy type of a channel, without byte order.
-        pattern: Of a Bayer encoding, ``rggb`` etc.
-        luma: Of a YUV 4:2:2 encoding, byte of a pixel that is Y; else -1.
-    """
-
-    color: str
-    dtype: str
-    channels: int
-    pattern: str = ""
-    luma: int = -1
-
-
-def parse_encoding(name: str) -> Encoding:
-    """The encoding of this name; ImageError for one that cannot be read."""
-    if name in _NAMED:
-        color, dtype = _NAMED[name]
-        return Encoding(color, dtype, len(COLORS[color]))
-    if match := _GENERIC.fullmatch(name):
-        channels = int(match["channels"] or 1)
-        return Encoding("gray" if channels == 1 else "", _TYPES[match["type"]], channels)
-    if match := _BAYER.fullmatch(name):
-        return Encoding("rgb", "u1" if match[2] == "8" else "u2", 1, pattern=match[1])
-    if name.lower() in _YUV:
-        return Encoding("rgb", "u1", 2, luma=_YUV[name.lower()])
-    raise ImageError(f"image encoding {name[:40]!r} is not supported")
 
 
 @define
@@ -112,22 +67,14 @@ def picture_of_file(data: memoryview, description: str) -> Picture:
     """The image of a CompressedImage; ``description`` is its ``format``, which tells compressed depth."""
     if "compressedDepth" not in description:
         return Picture(data)
-    if "rvl" in description.lower() or len(data) <= _DEPTH_HEADER:
-        raise ImageError("compressed depth that is no PNG is not supported")
-    picture = Picture(data[_DEPTH_HEADER:])
-    if description.startswith("32FC1"):
-        raw = load(picture).pixels
-        assert raw is not None
-        return Picture(None, pixels=_inverse_depth(raw, data), color="gray")
-    return picture
-
-
-def _inverse_depth(raw: Pixels, data: memoryview) -> Pixels:
-    """Metres as float32, NaN where nothing was measured."""
-    scale, offset = struct.unpack_from("<ff", data, 4)
-    with np.errstate(all="ignore"):
-        depth = np.float32(scale) / (raw.astype(np.float32) - np.float32(offset))
-    return np.where(raw == 0, np.float32(np.nan), depth).astype(np.float32)
+    if is_rvl(description):
+        return Picture(None, pixels=depth_of_rvl(data, description), color="gray")
+    picture = Picture(after_header(data))
+    if not is_quantised(description):
+        return picture
+    raw = load(picture).pixels
+    assert raw is not None
+    return Picture(None, pixels=inverse_depth(raw, data), color="gray")
 
 
 def load(picture: Picture, color: str = "", channels: int = 0, height: int = 0, width: int = 0) -> Picture:
@@ -161,33 +108,8 @@ def _load_raw(picture: Picture, color: str, channels: int, height: int, width: i
             raise ImageError("image has no known height and width")
         channels = channels or (len(COLORS[color]) if color else len(picture.data) // (height * width))
         encoding = Encoding(color if color and len(COLORS[color]) == channels else "", "u1", channels)
-    raw = _view(picture, encoding, height, width)
-    if encoding.pattern:
-        pixels = _demosaic(raw[:, :, 0], encoding.pattern)
-    elif encoding.luma >= 0:
-        pixels = _yuv_to_rgb(raw, encoding.luma)
-    else:
-        pixels = raw
+    pixels = raw_pixels(picture.data, encoding, height, width, picture.step, bigendian=picture.bigendian)
     return Picture(picture.data, picture.encoding, height, width, pixels=pixels, color=encoding.color)
-
-
-def _view(picture: Picture, encoding: Encoding, height: int, width: int) -> Pixels:
-    """The data as an array, rows cut free of their padding."""
-    assert picture.data is not None
-    if not height or not width:
-        raise ImageError("image is empty")
-    if height * width > MAX_PIXELS:
-        raise ImageError(f"image has more than {MAX_PIXELS} pixels")
-    kind = np.dtype(encoding.dtype)
-    pixel = kind.itemsize * encoding.channels
-    step = picture.step or width * pixel
-    if not pixel or step < width * pixel:
-        raise ImageError("image has rows longer than its step")
-    if len(picture.data) < step * (height - 1) + width * pixel:
-        raise ImageError("image has less data than its size needs")
-    swapped = kind.newbyteorder(">" if picture.bigendian else "<")
-    shape, strides = (height, width, encoding.channels), (step, pixel, kind.itemsize)
-    return np.ndarray(shape, swapped, picture.data, strides=strides).astype(kind, copy=False)
 
 
 def _load_file(picture: Picture) -> Picture:
@@ -214,47 +136,6 @@ def _decoded(image: Image.Image) -> Pixels:
         return np.asarray(image.convert("L"))[:, :, None]
     has_alpha = image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info
     return np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
-
-
-def _yuv_to_rgb(raw: Pixels, luma: int) -> Pixels:
-    """4:2:2 with luma at byte ``luma`` of each pixel, BT.601 video range, integer arithmetic."""
-    if raw.shape[1] % 2:
-        raise ImageError("YUV 4:2:2 image has an odd width")
-    y = raw[:, :, luma].astype(np.int32) - 16
-    chroma = raw[:, :, 1 - luma].astype(np.int32) - 128
-    u, v = np.repeat(chroma[:, 0::2], 2, axis=1), np.repeat(chroma[:, 1::2], 2, axis=1)
-    channels = (298 * y + 409 * v, 298 * y - 100 * u - 208 * v, 298 * y + 516 * u)
-    return np.stack([np.clip((c + 128) >> 8, 0, 255) for c in channels], axis=2).astype(np.uint8)
-
-
-_GREEN = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float64)
-_RED_BLUE = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float64)
-
-
-def _demosaic(raw: Pixels, pattern: str) -> Pixels:
-    """Bilinear: a channel that a pixel has not is the mean of its neighbours that have it."""
-    if raw.shape[0] < 2 or raw.shape[1] < 2:
-        raise ImageError("Bayer image is smaller than its pattern")
-    channels = []
-    for name in "rgb":
-        mask = np.zeros(raw.shape)
-        for k in range(4):
-            if pattern[k] == name:
-                mask[k // 2 :: 2, k % 2 :: 2] = 1
-        kernel = _GREEN if name == "g" else _RED_BLUE
-        mean = _filtered(raw * mask, kernel) / _filtered(mask, kernel)
-        channels.append(np.where(mask == 1, raw, np.rint(mean)))
-    return np.stack(channels, axis=2).astype(raw.dtype)
-
-
-def _filtered(values: NDArray[np.float64], kernel: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over the 3 x 3 neighbourhood, zeros beyond the edge."""
-    height, width = values.shape
-    padded = np.pad(values, 1)
-    total = np.zeros(values.shape)
-    for i, j in np.argwhere(kernel).tolist():
-        total += kernel[i, j] * padded[i : i + height, j : j + width]
-    return total
 
 
 # -- changes -----------------------------------------------------------------------------------------------------------
@@ -304,6 +185,8 @@ def resize(picture: Picture, width: int, height: int, method: str) -> Picture:
     picture = load(picture)
     pixels = picture.pixels
     assert pixels is not None
+    if pixels.dtype in (np.int32, np.float64):
+        raise ImageError(f"image of {pixels.dtype} cannot be resized without loss")
     filter_ = Image.Resampling[method.upper()]
     if pixels.dtype == np.uint8 and pixels.shape[2] in _MODES:
         source = np.ascontiguousarray(pixels)

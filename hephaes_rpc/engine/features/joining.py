@@ -20,9 +20,10 @@ from hephaes_rpc.engine.features.columns import (
     stack,
     with_leaves,
 )
+from hephaes_rpc.engine.features.narrowing import widened
 from hephaes_rpc.engine.features.readers import Joined, Reader
 from hephaes_rpc.engine.features.steps import FLOAT64, CannotApplyError, Column, Kind, Tally
-from hephaes_rpc.engine.features.transforms import as_lists, listed, nanoseconds, widened
+from hephaes_rpc.engine.features.transforms import as_lists, listed, nanoseconds
 from hephaes_rpc.engine.specs.spec import ConcatSource, StackSource
 
 

@@ -10,9 +10,17 @@ from attrs import evolve, field, frozen
 
 from hephaes_rpc.engine.features import images
 from hephaes_rpc.engine.features.columns import BINARY, Int64s, dims, lists, nest
-from hephaes_rpc.engine.features.images import ImageError, Picture
-from hephaes_rpc.engine.features.steps import FLOAT32, INT64, CannotApplyError, Column, Kind, Step, Tally
-from hephaes_rpc.engine.specs.transform_params import ImageColorConvert, ImageCrop, ImageEncode, ImageResize
+from hephaes_rpc.engine.features.encodings import COLORS, MAX_PIXELS, ImageError
+from hephaes_rpc.engine.features.images import Picture
+from hephaes_rpc.engine.features.narrowing import widened
+from hephaes_rpc.engine.features.steps import FLOAT32, FLOAT64, INT64, CannotApplyError, Column, Kind, Step, Tally
+from hephaes_rpc.engine.specs.transform_params import (
+    ImageColorConvert,
+    ImageCrop,
+    ImageDecode,
+    ImageEncode,
+    ImageResize,
+)
 
 
 @frozen(eq=False)
@@ -51,7 +59,9 @@ def _same(one: Picture, other: Picture) -> bool:
     return bool(np.array_equal(np.frombuffer(one.data, np.uint8), np.frombuffer(other.data, np.uint8)))
 
 
-def bind_image(transform: ImageColorConvert | ImageResize | ImageCrop | ImageEncode, kind: Kind) -> list[Step]:
+def bind_image(
+    transform: ImageColorConvert | ImageResize | ImageCrop | ImageDecode | ImageEncode, kind: Kind
+) -> list[Step]:
     steps: list[Step] = []
     if kind.type is not None:
         if kind.type != BINARY:
@@ -64,12 +74,14 @@ def bind_image(transform: ImageColorConvert | ImageResize | ImageCrop | ImageEnc
             steps.append(
                 PictureStep(Kind(BINARY, encoded=True), lambda picture: images.encode(picture, format_, quality))
             )
+        case ImageDecode():
+            steps.append(PictureStep(Kind(None, shape=kind.shape), images.load))
         case ImageColorConvert(to=to):
-            shape = (height, width, len(images.COLORS[to]))
+            shape = (height, width, len(COLORS[to]))
             steps.append(PictureStep(Kind(None, shape=shape), _converter(transform)))
         case ImageResize(width=new_width, height=new_height, filter=method):
-            if new_width * new_height > images.MAX_PIXELS:
-                raise CannotApplyError(f"image_resize makes more than {images.MAX_PIXELS} pixels")
+            if new_width * new_height > MAX_PIXELS:
+                raise CannotApplyError(f"image_resize makes more than {MAX_PIXELS} pixels")
             shape = (new_height, new_width, channels)
             steps.append(
                 PictureStep(
@@ -128,8 +140,13 @@ def views(values: pa.Array) -> list[memoryview]:
 
 
 def pixel_lists(kind: Kind) -> Step:
-    """Pictures as nested lists of float32, which holds every pixel of 8 and 16 bits exactly."""
+    """Pictures as nested lists of float32, which holds every pixel of 8 and 16 bits exactly; others are counted."""
     return _PixelLists(Kind(nest(kind.shape, FLOAT32)), FLOAT32)
+
+
+def pixel_doubles(kind: Kind) -> Step:
+    """Pictures as nested lists of float64, which holds every pixel exactly."""
+    return _PixelLists(Kind(nest(kind.shape, FLOAT64)), FLOAT64)
 
 
 def pixel_integers(kind: Kind) -> Step:
@@ -150,11 +167,16 @@ class _PixelLists:
             assert found is not None
             if self.leaf == INT64 and found.dtype.kind == "f":
                 raise ImageError("image has floating pixels")
-            return found
+            if np.can_cast(found.dtype, dtype):
+                return found.astype(dtype)
+            values, good = widened(pa.array(found.ravel()), self.leaf, tally)
+            if good is not None:
+                raise ImageError(f"a pixel does not fit {self.leaf}")
+            return np.asarray(values.to_numpy()).reshape(found.shape)
 
-        arrays = PictureStep(Kind(None), pixels).apply(column, tally)
         dtype = self.leaf.to_pandas_dtype()
-        flat = [array.astype(dtype).ravel() for array in arrays.values]
+        arrays = PictureStep(Kind(None), pixels).apply(column, tally)
+        flat = [array.ravel() for array in arrays.values]
         leaf = pa.array(np.concatenate(flat) if flat else np.empty(0, dtype), self.leaf)
         shapes = np.array([array.shape for array in arrays.values], np.int64).reshape(-1, 3)
         assert self.kind.type is not None

@@ -11,8 +11,9 @@ import pyarrow as pa
 from attrs import evolve, field, frozen
 
 from hephaes_rpc.engine.features.columns import Flags, Int64s, Part, select
+from hephaes_rpc.engine.features.encodings import ImageError
 from hephaes_rpc.engine.features.fieldpath import FieldPath
-from hephaes_rpc.engine.features.images import ImageError, Picture, picture_of_file
+from hephaes_rpc.engine.features.images import Picture, picture_of_file
 from hephaes_rpc.engine.features.pictures import views
 from hephaes_rpc.engine.features.steps import INT64, Column, Kind, Tally
 from hephaes_rpc.engine.specs.spec import MetadataKey

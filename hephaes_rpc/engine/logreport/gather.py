@@ -13,7 +13,7 @@ from hephaes_rpc.engine.authoring.authored import InspectRequest
 from hephaes_rpc.engine.authoring.inspection import Looked, inspect
 from hephaes_rpc.engine.authoring.thumbnails import picture_of, smaller
 from hephaes_rpc.engine.features import images
-from hephaes_rpc.engine.features.images import ImageError
+from hephaes_rpc.engine.features.encodings import COLORS, ImageError
 from hephaes_rpc.engine.features.leaves import HEADER, Leaf, leaves_of
 from hephaes_rpc.engine.logreport.facts import LogFacts, Shot, TopicFacts
 from hephaes_rpc.engine.logreport.fields import FieldPlot, parted, plots_of, selection
@@ -251,9 +251,7 @@ def _shot(time_ns: int, failure: str, messages: pa.StructArray, path: list[str])
         messages = messages.field(messages.type.get_field_index(name))
     try:
         picture = smaller(picture_of(messages), SHOT_SIDE)
-        if len(images.COLORS.get(picture.color, "")) == 4 or (
-            picture.pixels is not None and picture.pixels.shape[2] == 4
-        ):
+        if len(COLORS.get(picture.color, "")) == 4 or (picture.pixels is not None and picture.pixels.shape[2] == 4):
             picture = images.convert_color(picture, "rgb")
         return Shot(time_ns, images.encode(picture, "jpeg", SHOT_QUALITY))
     except ImageError as error:

@@ -132,6 +132,13 @@ class ImageCrop:
 
 
 @frozen(kw_only=True)
+class ImageDecode:
+    """The pixels of an image or of an image file, ``[height, width, channels]``; depth images have one channel."""
+
+    kind: Literal["image_decode"] = "image_decode"
+
+
+@frozen(kw_only=True)
 class ImageEncode:
     """An image as the bytes of a PNG or JPEG file; ``quality`` is JPEG's, 1 to 100, None is 75."""
 
@@ -151,5 +158,6 @@ Transform: TypeAlias = (
     | ImageColorConvert
     | ImageResize
     | ImageCrop
+    | ImageDecode
     | ImageEncode
 )
