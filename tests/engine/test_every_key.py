@@ -218,6 +218,8 @@ MORE_TOPICS = {
     "/classes": "std_msgs/msg/Int32MultiArray",
     "/lidar": "sensor_msgs/msg/PointCloud2",
     "/rear": "sensor_msgs/msg/PointCloud2",
+    "/video": "sensor_msgs/msg/CompressedImage",
+    "/film": "sensor_msgs/msg/CompressedImage",
     "/tf": "tf2_msgs/msg/TFMessage",
     "/tf_static": "tf2_msgs/msg/TFMessage",
     "/moved": "tf2_msgs/msg/TFMessage",
@@ -250,6 +252,9 @@ def more_samples(random_: random.Random) -> Iterator[Sample]:
         if k % 6 == 0:
             made |= {name: _cloud(types, header, random_) for name in ("/lidar", "/rear")}
         made["/tf"] = _transforms(types, START_NS + k * 20 * MS, {("map", "base"): k, ("base", "arm"): k * k})
+        for topic, period in (("/video", 5), ("/film", 3)):
+            unit = np.frombuffer(b"\0\0\1" + (b"\x41" if k % period else b"\x65"), np.uint8)
+            made[topic] = types[MORE_TOPICS[topic]](header=header, format="h264", data=unit)
         if k % 20 == 0:
             made["/tf_static"] = _transforms(types, START_NS, {("arm", "tool"): 1.0 + k})
             made["/moved"] = _transforms(types, START_NS + k * 20 * MS, {("map", "base"): -k, ("base", "arm"): k})
@@ -737,6 +742,11 @@ WITH_NAN = base(rows("/lidar", x={"source": POINTS | {"fields": ["x", "y"]}, "dt
 case(WITH_NAN, f"{X}/source/skip_nans", True)
 for more in ({"dtype": "int64"}, {"organized": True}):
     case(base(rows("/lidar", x={"source": POINTS | more, "dtype": "native"})), f"{X}/source/skip_nans", refused=[True])
+KEY = {"kind": "keyframe", "topic": "/video"}
+FILMED = joined({"topic": "/film", "age_column": True}, "/video", x={"source": KEY, "dtype": "native"})
+case(base(FILMED), f"{X}/source", at("/video", "format"))
+case(base(FILMED), f"{X}/source/topic", "/film", refused=["/vid", ""])
+case(base(rows("/level", x=LEVEL)), f"{X}/source/topic", refused=[KEY])
 SEEN_FROM = base(rows("/level", x={"source": POSE, "dtype": "native"}))
 case(base(rows("/level", x=LEVEL)), f"{X}/source", POSE)
 case(SEEN_FROM, f"{X}/source/target_frame", "base", "arm", refused=["tool", "mapp", " "])
@@ -752,6 +762,19 @@ case(SEEN_FROM, f"{X}/source/no_future", True)
 for kind in ("concat", "stack"):
     parted = {"source": {"kind": kind, "sources": [POINTS]}, "dtype": "native"}
     case(base(rows("/lidar", x=parted)), f"{X}/source/sources", [POINTS, POINTS])
+    if kind == "stack":
+        keyed = base(rows("/video", x={"source": {"kind": kind, "sources": [KEY]}, "dtype": "native"}))
+        case(keyed, f"{X}/source/sources", [KEY, KEY])
+    else:  # which takes lists
+        both = ["ConcatSource.sources -> KeyframeSource"]
+        parts = [{"kind": "stack", "sources": [KEY]}]
+        case(
+            base(rows("/video", x={"source": {"kind": kind, "sources": parts}, "dtype": "native"})),
+            f"{X}/source/sources",
+            [*parts, *parts],
+            refused=[[KEY]],
+            also=both,
+        )
     posed = {"source": {"kind": kind, "sources": [POSE]}, "dtype": "native"}
     case(base(rows("/level", x=posed)), f"{X}/source/sources", [POSE, POSE])
 
@@ -838,6 +861,11 @@ OWN = base(rows("/level", x=LEVEL, labels={"source": at("/level", "data")}))
 case(OWN, "/labels/source", {"kind": "constant", "value": 3}, {"kind": "metadata", "key": "log_time_ns"})
 case(OWN, "/labels/source", refused=[POINTS], also=["Labels.source -> PointsSource"])
 case(OWN, "/labels/source", refused=[POSE], also=["Labels.source -> TfSource"])
+case(
+    base(rows("/video", x=of("/video", "format"), labels={"source": {"kind": "constant", "value": 1}})),
+    "/labels/source",
+    KEY,
+)
 MANY = base(rows("/classes", x=CLASSES, labels={"source": at("/classes", "data"), "multi_label": True}))
 case(
     MANY,

@@ -29,6 +29,7 @@ from hephaes_rpc.engine.features.sources import Compiler, Context, Need, Path
 from hephaes_rpc.engine.features.steps import MAX_SIZE, CannotApplyError, Column, Kind, Step, Tally
 from hephaes_rpc.engine.features.transforms import bind
 from hephaes_rpc.engine.messages.msgdef import Definition
+from hephaes_rpc.engine.specs.message_sources import KeyframeSource
 from hephaes_rpc.engine.specs.rules import LABEL, has_label_column, spec_error
 from hephaes_rpc.engine.specs.spec import (
     ConstantSource,
@@ -384,7 +385,9 @@ class _SetCompiler:
                     self._zero_topics.add(join.topic)
                 if join.default_value is not None:
                     defaults[join.topic] = ("row_strategy", "joins", k, "default_value"), join.default_value
-        self._compiler = Compiler(definitions, context, defaults, trees=dict(trees))
+        found = [leaf for feature in spec.features.values() for _, leaf in leaves(feature.source)]
+        video = frozenset(leaf.topic for leaf in found if isinstance(leaf, KeyframeSource))
+        self._compiler = Compiler(definitions, context, defaults, video_topics=video, trees=dict(trees))
         self._compiler.check_defaults()
 
     def compile(self) -> FeatureSet:

@@ -27,15 +27,17 @@ from hephaes_rpc.engine.features.readers import (
 )
 from hephaes_rpc.engine.features.steps import INT64, CannotApplyError, Column, Kind, Tally
 from hephaes_rpc.engine.features.transforms import nanoseconds
+from hephaes_rpc.engine.features.video import Keyframes, video_members
 from hephaes_rpc.engine.messages.decode import StreamDecoder
 from hephaes_rpc.engine.messages.msgdef import INTEGERS, TIMES, Definition, MessageType
-from hephaes_rpc.engine.specs.message_sources import PointsSource, TfSource
+from hephaes_rpc.engine.specs.message_sources import KeyframeSource, PointsSource, TfSource
 from hephaes_rpc.engine.specs.spec import ConcatSource, ConstantSource, FeatureSource, MetadataSource, PathSource
 from hephaes_rpc.serde import Issue, closest, shown, unstructure
 
 Path: TypeAlias = tuple[str | int, ...]
 
 COMPRESSED = "CompressedImage"
+COMPRESSED_VIDEO = "CompressedVideo"
 COMPRESSED_DEPTH = "/compressedDepth"
 HEADER_STAMP = "header.stamp"
 _STAMP_KEYS = ("log_time_ns", "publish_time_ns", "header_stamp_ns")
@@ -99,6 +101,7 @@ class Compiler:
         defaults: Topic -> place and default value of its join.
         own_zeros: The feature at hand has zeros of its own: a default of zeros, which a document may have been given
             for its sake (``document``), is not for it.
+        video_topics: Whose data are video, not image files.
         trees: Of the transforms that sources ask for; those that are there already are taken.
         pose_readers: All that read them.
     """
@@ -110,6 +113,7 @@ class Compiler:
     needs_all_topics: bool = False
     issues: list[Issue] = field(factory=list)
     own_zeros: bool = False
+    video_topics: frozenset[str] = frozenset()
     trees: dict[TreeKey, FrameTree] = field(factory=dict)
     pose_readers: list[PoseReader] = field(factory=list)
 
@@ -165,6 +169,8 @@ class Compiler:
                 return self._points(source, at, what)
             case TfSource():
                 return self._pose(source, at, what)
+            case KeyframeSource():
+                return self._keyframe(source, at, what)
         parts = [
             self.source(part, (*at, "sources", k), what, as_image=False, as_bytes=True, as_json=False)
             for k, part in enumerate(source.sources)
@@ -202,13 +208,18 @@ class Compiler:
             self.refuse((*at, "field_path"), message, f"a field of {definition.root}", source.field_path, guess)
             return None
         image = carrier(path, definition)
+        if image is not None and as_image and image.end.base.endswith(COMPRESSED_VIDEO):
+            message = f"{what}: {source.topic} is video, which is passed on as it is and not decoded"
+            self.refuse(at, message, "no image transform", source.topic)
+            return None
         if image is not None and as_image:
             return self._picture(source.topic, image, definition)
         if image == path and as_bytes:
             path = compile_steps((*path.steps, "data"), definition)
         reader = self._field(source.topic, path, definition, has_default=not as_json)
         carries_file = image is not None and image.end.base.endswith(COMPRESSED)
-        if reader.kind.type == BINARY and carries_file and not source.topic.endswith(COMPRESSED_DEPTH):
+        is_other = source.topic.endswith(COMPRESSED_DEPTH) or source.topic in self.video_topics
+        if reader.kind.type == BINARY and carries_file and not is_other:
             return evolve(reader, kind=evolve(reader.kind, encoded=True))
         return reader
 
@@ -238,6 +249,18 @@ class Compiler:
             return None
         whole = compile_steps((), definition)
         return Points.of(self._messages(source.topic, whole, definition, CLOUD_MEMBERS), source)
+
+    def _keyframe(self, source: KeyframeSource, at: Path, what: str) -> Reader | None:
+        definition = self.definition(source.topic, at, what)
+        if definition is None:
+            return None
+        members = video_members(definition)
+        if members is None:
+            message = f"{what}: messages of {source.topic} are no video, but {definition.root}"
+            self.refuse((*at, "topic"), message, "a topic of foxglove_msgs/CompressedVideo", source.topic)
+            return None
+        whole = compile_steps((), definition)
+        return Keyframes(self._messages(source.topic, whole, definition, members), members)
 
     def _picture(self, topic: str, message: FieldPath, definition: Definition) -> Reader:
         members = image_members(definition.types[message.end.base]) or ()

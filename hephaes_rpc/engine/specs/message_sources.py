@@ -70,6 +70,14 @@ class PointsSource:
     skip_nans: bool = False
 
 
+@frozen(kw_only=True)
+class KeyframeSource:
+    """Whether a message of H.264 or H.265 video is a keyframe, with which decoding can begin."""
+
+    kind: Literal["keyframe"] = "keyframe"
+    topic: str = topic_name()
+
+
 TF_TOPICS, TF_STATIC_TOPICS = ("/tf",), ("/tf_static",)
 
 

@@ -21,7 +21,7 @@ from hephaes_rpc.engine.specs.checks import (
     trimmed,
     trimmed_or_none,
 )
-from hephaes_rpc.engine.specs.message_sources import PointsSource, TfSource
+from hephaes_rpc.engine.specs.message_sources import KeyframeSource, PointsSource, TfSource
 from hephaes_rpc.engine.specs.transform_params import Transform
 from hephaes_rpc.engine.specs.values import plain, untagged
 
@@ -417,10 +417,10 @@ class StackSource:
     axis: int = 0
 
 
+LeafSource: TypeAlias = PathSource | ConstantSource | MetadataSource | PointsSource | TfSource | KeyframeSource
 FeatureSource: TypeAlias = (
-    PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource | PointsSource | TfSource
+    PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource | PointsSource | TfSource | KeyframeSource
 )
-LeafSource: TypeAlias = PathSource | ConstantSource | MetadataSource | PointsSource | TfSource
 
 
 def leaves(source: FeatureSource, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], LeafSource]]:
