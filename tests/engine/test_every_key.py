@@ -218,6 +218,8 @@ MORE_TOPICS = {
     "/classes": "std_msgs/msg/Int32MultiArray",
     "/lidar": "sensor_msgs/msg/PointCloud2",
     "/rear": "sensor_msgs/msg/PointCloud2",
+    "/scan": "sensor_msgs/msg/LaserScan",
+    "/scan_rear": "sensor_msgs/msg/LaserScan",
     "/video": "sensor_msgs/msg/CompressedImage",
     "/film": "sensor_msgs/msg/CompressedImage",
     "/tf": "tf2_msgs/msg/TFMessage",
@@ -255,6 +257,20 @@ def more_samples(random_: random.Random) -> Iterator[Sample]:
         for topic, period in (("/video", 5), ("/film", 3)):
             unit = np.frombuffer(b"\0\0\1" + (b"\x41" if k % period else b"\x65"), np.uint8)
             made[topic] = types[MORE_TOPICS[topic]](header=header, format="h264", data=unit)
+        if k % 10 == 0:
+            for topic, nearest in (("/scan", 1.0), ("/scan_rear", 2.0)):
+                ranges = np.array([nearest + k, 0.1, np.inf, np.nan, 2.0], np.float32)
+                about = {
+                    "angle_min": 0.5,
+                    "angle_max": 1.0,
+                    "angle_increment": 0.1,
+                    "range_min": 1.0,
+                    "range_max": 99.0,
+                }
+                times = {"time_increment": 0.0, "scan_time": 0.1}
+                made[topic] = types[MORE_TOPICS[topic]](
+                    header=header, ranges=ranges, intensities=ranges * 2, **about, **times
+                )
         if k % 20 == 0:
             made["/tf_static"] = _transforms(types, START_NS, {("arm", "tool"): 1.0 + k})
             made["/moved"] = _transforms(types, START_NS + k * 20 * MS, {("map", "base"): -k, ("base", "arm"): k})
@@ -747,6 +763,18 @@ FILMED = joined({"topic": "/film", "age_column": True}, "/video", x={"source": K
 case(base(FILMED), f"{X}/source", at("/video", "format"))
 case(base(FILMED), f"{X}/source/topic", "/film", refused=["/vid", ""])
 case(base(rows("/level", x=LEVEL)), f"{X}/source/topic", refused=[KEY])
+BEAMS = {"kind": "scan", "topic": "/scan"}
+SCANNED = base(rows("/scan", x={"source": BEAMS, "dtype": "native"}))
+case(base(rows("/scan", x=of("/scan", "ranges"))), f"{X}/source", BEAMS)
+BOTH_SCANS = joined({"topic": "/scan_rear", "age_column": True}, "/scan", x={"source": BEAMS, "dtype": "native"})
+case(base(BOTH_SCANS), f"{X}/source/topic", "/scan_rear", refused=["/sca", ""])
+ODD_FIELDS: list[Any] = [[], ["range", "range"], ["r"]]
+BEAM_FIELDS = [["angle"], ["intensity"], ["x"], ["y"], ["x", "range"]]
+OF_BEAMS = [f"ScanSource.fields={name}" for name in ("range", "angle", "intensity", "x", "y")]
+case(SCANNED, f"{X}/source/fields", *BEAM_FIELDS, refused=ODD_FIELDS, also=OF_BEAMS)
+case(SCANNED, f"{X}/source/out_of_range", "nan", "clamp", "skip", refused=["drop"])
+LIT = base(rows("/scan", x={"source": BEAMS | {"fields": ["intensity"]}, "dtype": "native"}))
+case(LIT, f"{X}/source/out_of_range", "skip", refused=["nan", "clamp"])
 SEEN_FROM = base(rows("/level", x={"source": POSE, "dtype": "native"}))
 case(base(rows("/level", x=LEVEL)), f"{X}/source", POSE)
 case(SEEN_FROM, f"{X}/source/target_frame", "base", "arm", refused=["tool", "mapp", " "])
@@ -775,6 +803,8 @@ for kind in ("concat", "stack"):
             refused=[[KEY]],
             also=both,
         )
+    scanned = {"source": {"kind": kind, "sources": [BEAMS]}, "dtype": "native"}
+    case(base(rows("/scan", x=scanned)), f"{X}/source/sources", [BEAMS, BEAMS])
     posed = {"source": {"kind": kind, "sources": [POSE]}, "dtype": "native"}
     case(base(rows("/level", x=posed)), f"{X}/source/sources", [POSE, POSE])
 
@@ -861,6 +891,7 @@ OWN = base(rows("/level", x=LEVEL, labels={"source": at("/level", "data")}))
 case(OWN, "/labels/source", {"kind": "constant", "value": 3}, {"kind": "metadata", "key": "log_time_ns"})
 case(OWN, "/labels/source", refused=[POINTS], also=["Labels.source -> PointsSource"])
 case(OWN, "/labels/source", refused=[POSE], also=["Labels.source -> TfSource"])
+case(OWN, "/labels/source", refused=[BEAMS], also=["Labels.source -> ScanSource"])
 case(
     base(rows("/video", x=of("/video", "format"), labels={"source": {"kind": "constant", "value": 1}})),
     "/labels/source",

@@ -25,12 +25,13 @@ from hephaes_rpc.engine.features.readers import (
     extractor,
     stamps_of,
 )
+from hephaes_rpc.engine.features.scans import Scans, is_scan, scan_members
 from hephaes_rpc.engine.features.steps import INT64, CannotApplyError, Column, Kind, Tally
 from hephaes_rpc.engine.features.transforms import nanoseconds
 from hephaes_rpc.engine.features.video import Keyframes, video_members
 from hephaes_rpc.engine.messages.decode import StreamDecoder
 from hephaes_rpc.engine.messages.msgdef import INTEGERS, TIMES, Definition, MessageType
-from hephaes_rpc.engine.specs.message_sources import KeyframeSource, PointsSource, TfSource
+from hephaes_rpc.engine.specs.message_sources import KeyframeSource, PointsSource, ScanSource, TfSource
 from hephaes_rpc.engine.specs.spec import ConcatSource, ConstantSource, FeatureSource, MetadataSource, PathSource
 from hephaes_rpc.serde import Issue, closest, shown, unstructure
 
@@ -165,12 +166,10 @@ class Compiler:
                 return self._constant(source.value, (*at, "value"), what)
             case MetadataSource():
                 return self._metadata(source, at, what)
-            case PointsSource():
-                return self._points(source, at, what)
             case TfSource():
                 return self._pose(source, at, what)
-            case KeyframeSource():
-                return self._keyframe(source, at, what)
+            case PointsSource() | ScanSource() | KeyframeSource():
+                return self._of_messages(source, at, what)
         parts = [
             self.source(part, (*at, "sources", k), what, as_image=False, as_bytes=True, as_json=False)
             for k, part in enumerate(source.sources)
@@ -239,28 +238,30 @@ class Compiler:
         self.pose_readers.append(reader)
         return reader
 
-    def _points(self, source: PointsSource, at: Path, what: str) -> Reader | None:
+    def _of_messages(self, source: PointsSource | ScanSource | KeyframeSource, at: Path, what: str) -> Reader | None:
+        """What messages of a kind mean."""
         definition = self.definition(source.topic, at, what)
         if definition is None:
             return None
-        if not is_cloud(definition):
-            message = f"{what}: messages of {source.topic} are no clouds of points, but {definition.root}"
-            self.refuse((*at, "topic"), message, "a topic of sensor_msgs/PointCloud2", source.topic)
-            return None
-        whole = compile_steps((), definition)
-        return Points.of(self._messages(source.topic, whole, definition, CLOUD_MEMBERS), source)
-
-    def _keyframe(self, source: KeyframeSource, at: Path, what: str) -> Reader | None:
-        definition = self.definition(source.topic, at, what)
-        if definition is None:
-            return None
-        members = video_members(definition)
+        members: tuple[str, ...] | None
+        match source:
+            case PointsSource():
+                kind, members = "clouds of points", CLOUD_MEMBERS if is_cloud(definition) else None
+            case ScanSource():
+                kind, members = "laser scans", scan_members(source) if is_scan(definition) else None
+            case KeyframeSource():
+                kind, members = "video", video_members(definition)
         if members is None:
-            message = f"{what}: messages of {source.topic} are no video, but {definition.root}"
-            self.refuse((*at, "topic"), message, "a topic of foxglove_msgs/CompressedVideo", source.topic)
+            message = f"{what}: messages of {source.topic} are no {kind}, but {definition.root}"
+            self.refuse((*at, "topic"), message, f"a topic of {kind}", source.topic)
             return None
-        whole = compile_steps((), definition)
-        return Keyframes(self._messages(source.topic, whole, definition, members), members)
+        messages = self._messages(source.topic, compile_steps((), definition), definition, members)
+        match source:
+            case PointsSource():
+                return Points.of(messages, source)
+            case ScanSource():
+                return Scans(messages, source)
+        return Keyframes(messages, members)
 
     def _picture(self, topic: str, message: FieldPath, definition: Definition) -> Reader:
         members = image_members(definition.types[message.end.base]) or ()

@@ -25,7 +25,7 @@ class VideoError(Exception):
     """It cannot be told whether an access unit is a keyframe; the message is the cause."""
 
 
-def video_members(definition: Definition) -> tuple[str, str] | None:
+def video_members(definition: Definition) -> tuple[str, ...] | None:
     """The data of a message of encoded video and the member that tells its codec; None for other messages.
 
     These are ``foxglove_msgs/CompressedVideo``, ``sensor_msgs/CompressedImage``, what is laid out alike, and
@@ -70,7 +70,7 @@ class Keyframes:
     """A reader of whether messages of video are keyframes."""
 
     messages: OfTopic
-    members: tuple[str, str]
+    members: tuple[str, ...]
     kind: Kind = field(factory=lambda: Kind(pa.bool_()))
 
     @property

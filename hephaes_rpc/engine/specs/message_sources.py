@@ -78,6 +78,33 @@ class KeyframeSource:
     topic: str = topic_name()
 
 
+ScanField: TypeAlias = Literal["range", "angle", "intensity", "x", "y"]
+OutOfRange: TypeAlias = Literal["keep", "nan", "clamp", "skip"]
+
+
+def _scan_fields(_instance: object, _attribute: object, value: list[str]) -> None:
+    if not value:
+        raise ValueError("needs at least one field")
+    if len(set(value)) < len(value):
+        raise ValueError("names a field twice")
+
+
+@frozen(kw_only=True)
+class ScanSource:
+    """The beams of a LaserScan: a list of beams, each a list of the values of ``fields`` as float32.
+
+    Args:
+        fields: ``angle`` in radians, counterclockwise from the x axis; ``x`` and ``y`` of where the beam ends.
+        out_of_range: Ranges outside the limits that the scan tells, infinite ones and NaN: kept as they are, made NaN,
+            brought to the nearer limit (NaN stays), or left out with their beams.
+    """
+
+    kind: Literal["scan"] = "scan"
+    topic: str = topic_name()
+    fields: list[ScanField] = field(factory=lambda: ["range"], validator=_scan_fields)
+    out_of_range: OutOfRange = "keep"
+
+
 TF_TOPICS, TF_STATIC_TOPICS = ("/tf",), ("/tf_static",)
 
 

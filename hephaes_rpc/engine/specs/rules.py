@@ -12,7 +12,8 @@ from typing import Any
 import attrs
 
 from hephaes_rpc.engine.specs.gates import GateError, parse_gate
-from hephaes_rpc.engine.specs.message_sources import PointsSource, TfSource, topics_named
+from hephaes_rpc.engine.specs.message_sources import topics_named
+from hephaes_rpc.engine.specs.source_rules import OF_A_MESSAGE, no_effect, shown_free, source_issues
 from hephaes_rpc.engine.specs.spec import (
     TIMESTAMP,
     ConstantSource,
@@ -47,13 +48,11 @@ from hephaes_rpc.engine.specs.transform_params import (
 )
 from hephaes_rpc.engine.specs.values import is_script_path
 from hephaes_rpc.errors import SpecError
-from hephaes_rpc.serde import Issue, Path, closest, shown, unstructure
+from hephaes_rpc.serde import Issue, Path, closest, shown
 
 LABEL = "label"
 PRESENCE = "__present"
 LENGTH_PREFIX = "__sequence_length__"
-OF_A_MESSAGE = ("log_time_ns", "publish_time_ns", "header_stamp_ns", "topic")
-NEVER_ABSENT = ("timestamp_ns", "source_file", "episode_id", "present_topics")
 FRACTIONS = ("train_fraction", "val_fraction", "test_fraction")
 FRACTION_TOLERANCE = 1e-6
 SPLIT_BY_SEED = ("random", "episode", "group")
@@ -112,20 +111,12 @@ def spec_issues(spec: ConversionSpec) -> list[Issue]:
     return found
 
 
-def _no_effect(path: Path, value: Any, message: str, expected: str = "nothing") -> Issue:
-    return Issue(path, message, expected, _shown(value))
-
-
-def _shown(value: Any) -> str:
-    return shown(unstructure(value, Any))
-
-
 def _gates(spec: ConversionSpec) -> Iterator[Issue]:
     for k, text in enumerate(spec.quality):
         try:
             parse_gate(text)
         except GateError as error:
-            yield Issue(("quality", k), str(error), "a gate such as 'camera >= 28 Hz'", _shown(text), error.guess)
+            yield Issue(("quality", k), str(error), "a gate such as 'camera >= 28 Hz'", shown_free(text), error.guess)
 
 
 # -- shape -------------------------------------------------------------------------------------------------------------
@@ -136,7 +127,7 @@ def _shape(spec: ConversionSpec) -> Iterator[Issue]:
     rows = [name for name, given in (("row_strategy", spec.row_strategy), ("features", spec.features)) if given]
     for name in ("mapping", "resample"):
         if rows and (value := getattr(spec, name)) is not None:
-            yield _no_effect((name,), value, f"{name} cannot be given together with {' and '.join(rows)}")
+            yield no_effect((name,), value, f"{name} cannot be given together with {' and '.join(rows)}")
     if rows == ["row_strategy"]:
         yield Issue(("features",), "row_strategy needs features: there is none", "at least one feature", "object")
     if rows == ["features"]:
@@ -149,7 +140,7 @@ def _of_rows_only(spec: ConversionSpec) -> Iterator[Issue]:
     why = "has no effect without row_strategy and features"
     for name in ("labels", "split"):
         if (value := getattr(spec, name)) is not None and value != Split():
-            yield _no_effect((name,), value, f"{name} {why}")
+            yield no_effect((name,), value, f"{name} {why}")
     for part, name, default in (
         *(("validation", each.name, each.default) for each in attrs.fields(Validation)),
         ("output", "shards", 1),
@@ -157,7 +148,7 @@ def _of_rows_only(spec: ConversionSpec) -> Iterator[Issue]:
     ):
         value = getattr(getattr(spec, part), name)
         if value and value != default:
-            yield _no_effect((part, name), value, f"{part}.{name} {why}")
+            yield no_effect((part, name), value, f"{part}.{name} {why}")
 
 
 # -- input and output --------------------------------------------------------------------------------------------------
@@ -168,7 +159,7 @@ def _input(spec: ConversionSpec) -> Iterator[Issue]:
     for name in ("paths", "include_topics", "exclude_topics"):
         yield from _blank_items(("input", name), getattr(given, name))
     if given.recursive and not given.paths:
-        yield _no_effect(("input", "recursive"), True, "input.recursive has no effect without input.paths", "false")
+        yield no_effect(("input", "recursive"), True, "input.recursive has no effect without input.paths", "false")
     if given.start_ns is not None and given.end_ns is not None and given.end_ns < given.start_ns:
         yield Issue(
             ("input", "end_ns"),
@@ -194,7 +185,7 @@ def _decoding(spec: ConversionSpec) -> Iterator[Issue]:
         elif used is not None and topic not in used:
             yield _unknown(path, f"decoding.topics: the spec does not use the topic {topic!r}", topic, used)
         elif decoding.type_hint is None and decoding.on_failure is None:
-            yield _no_effect(path, decoding, f"decoding.topics: {topic!r} says nothing", "type_hint or on_failure")
+            yield no_effect(path, decoding, f"decoding.topics: {topic!r} says nothing", "type_hint or on_failure")
 
 
 def _unknown(path: Path, message: str, word: str, choices: Iterable[str]) -> Issue:
@@ -208,11 +199,11 @@ def _output(spec: ConversionSpec) -> Iterator[Issue]:
     output = spec.output
     if output.layout == "topics":
         if spec.features or spec.row_strategy is not None:
-            yield _no_effect(
+            yield no_effect(
                 ("output", "layout"), "topics", "output.layout 'topics' has whole messages, not features", "wide"
             )
         elif spec.resample is not None:
-            yield _no_effect(
+            yield no_effect(
                 ("output", "layout"),
                 "topics",
                 "output.layout 'topics' keeps every message and cannot be resampled; "
@@ -220,7 +211,7 @@ def _output(spec: ConversionSpec) -> Iterator[Issue]:
                 "wide",
             )
         if isinstance(output, TFRecordOutput) and output.absent_keys == "omit":
-            yield _no_effect(
+            yield no_effect(
                 ("output", "absent_keys"),
                 "omit",
                 "output.absent_keys 'omit' has no effect with layout 'topics', where no key is ever absent",
@@ -300,13 +291,13 @@ def _strategy(spec: ConversionSpec) -> Iterator[Issue]:
 def _join(path: Path, what: str, join: Join) -> Iterator[Issue]:
     if join.sync_policy == "last-known-before":
         if join.tolerance_ns is not None:
-            yield _no_effect(
+            yield no_effect(
                 (*path, "tolerance_ns"),
                 join.tolerance_ns,
                 f"{what}: tolerance_ns has no effect with last-known-before; staleness_ns limits the age",
             )
         if join.no_future:
-            yield _no_effect(
+            yield no_effect(
                 (*path, "no_future"),
                 True,
                 f"{what}: no_future has no effect with last-known-before, which never looks ahead",
@@ -315,18 +306,18 @@ def _join(path: Path, what: str, join: Join) -> Iterator[Issue]:
     if join.sync_policy == "exact-within-tolerance" and not join.tolerance_ns:
         for name in ("staleness_ns", "no_future"):
             if value := getattr(join, name):
-                yield _no_effect(
+                yield no_effect(
                     (*path, name), value, f"{what}: {name} has no effect where times must be equal (no tolerance_ns)"
                 )
     if join.default_value is not None and join.missing != "default":
-        yield _no_effect(
+        yield no_effect(
             (*path, "default_value"),
             join.default_value,
             f"{what}: default_value has no effect with missing {join.missing!r}",
         )
     if not join.required and join.missing in _DECISIVE:
         message = f"{what}: required false has no effect with missing {join.missing!r}, which {_DECISIVE[join.missing]}"
-        yield _no_effect((*path, "required"), False, message, "true")
+        yield no_effect((*path, "required"), False, message, "true")
 
 
 def _main_topic(spec: ConversionSpec) -> str | None:
@@ -369,7 +360,7 @@ def _topics(spec: ConversionSpec) -> Iterator[Issue]:
 def _idle_joins(joins: Iterable[Join], used: set[str]) -> Iterator[Issue]:
     for k, join in enumerate(joins):
         if join.topic not in used and not join.required and not join.age_column and join.missing not in _DECISIVE:
-            yield _no_effect(
+            yield no_effect(
                 ("row_strategy", "joins", k),
                 join,
                 f"join of {join.topic!r} has no effect: no feature takes the topic and no row depends on it",
@@ -462,16 +453,16 @@ def _feature(path: Path, name: str, feature: Feature) -> Iterator[Issue]:
     if whole and feature.dtype not in ("json", "native", "bytes"):
         message = f"{what}: a whole message is no {feature.dtype}; name a field by source.field_path"
         yield Issue((*path, "dtype"), message, '"json" or "native"', shown(feature.dtype))
-    yield from _source((*path, "source"), what, source)
+    yield from source_issues((*path, "source"), what, source)
     for k, length in enumerate(feature.shape or []):
         if length < -1:
             yield Issue((*path, "shape", k), f"{what}: no dimension has length {length}", "-1 or more", str(length))
     if feature.missing == "zeros" and feature.dtype == "json":
         message = f"{what}: missing 'zeros' has no effect with dtype json, which has no zero"
-        yield _no_effect((*path, "missing"), "zeros", message)
+        yield no_effect((*path, "missing"), "zeros", message)
     if feature.required and feature.missing in _SETTLED:
         message = f"{what}: required has no effect with missing {feature.missing!r}, which {_SETTLED[feature.missing]}"
-        yield _no_effect((*path, "required"), True, message, "false")
+        yield no_effect((*path, "required"), True, message, "false")
     for k, transform in enumerate(feature.transforms):
         yield from _transform((*path, "transforms", k), f"{what}, {transform.kind}", transform)
 
@@ -488,7 +479,7 @@ def _shifts(spec: ConversionSpec) -> Iterator[Issue]:
         found = [leaf for _, leaf in leaves(feature.source)]
         if all(isinstance(leaf, ConstantSource) or getattr(leaf, "key", None) in SAME_IN_ALL_ROWS for leaf in found):
             message = f"{what}: shift has no effect on a value that is the same in every row"
-            yield _no_effect(path, feature.shift, message, "0")
+            yield no_effect(path, feature.shift, message, "0")
         if feature.missing == "error":
             message = f"{what}: missing 'error' ends every conversion with shift, for the last rows have no value"
             yield Issue(("features", name, "missing"), message, '"drop", "forward_fill" or another', '"error"')
@@ -499,40 +490,6 @@ def _shifts(spec: ConversionSpec) -> Iterator[Issue]:
         if strategy in SPLIT_BY_ROW:
             message = f"{what}: with split {strategy!r} shift takes values of one part into another; split by episode"
             yield Issue(path, message, '0, or split.strategy "episode"', str(feature.shift))
-
-
-def _source(path: Path, what: str, source: FeatureSource) -> Iterator[Issue]:
-    if isinstance(source, PointsSource) and source.skip_nans:
-        if source.dtype == "int64":
-            message = f"{what}: skip_nans has no effect on integers"
-            yield _no_effect((*path, "skip_nans"), True, message, "false")
-        if source.organized:
-            message = f"{what}: the rows of an organized cloud keep all of their points, which skip_nans leaves out"
-            yield Issue((*path, "skip_nans"), message, "false, or organized false", "true")
-    if isinstance(source, TfSource):
-        if source.target_frame == source.source_frame:
-            message = f"{what}: the pose of a frame in itself is the same in every row"
-            yield Issue(path, message, "two frames", shown(source.source_frame))
-        if not source.topics and not source.static_topics:
-            yield Issue(path, f"{what}: tf has no topics", "topics or static_topics", "list of 0")
-        for k, topic in enumerate(source.static_topics):
-            if topic in source.topics:
-                message = f"{what}: the transforms of {topic!r} either always hold or do not"
-                yield Issue((*path, "static_topics", k), message, "a topic that is not among topics", shown(topic))
-    if isinstance(source, MetadataSource):
-        if source.topic is not None and source.key not in OF_A_MESSAGE:
-            message = f"{what}: metadata {source.key} belongs to no topic"
-            yield _no_effect((*path, "topic"), source.topic, message)
-        if source.default_value is not None and source.key in NEVER_ABSENT:
-            message = f"{what}: metadata {source.key} is never absent, its default_value has no effect"
-            yield _no_effect((*path, "default_value"), source.default_value, message)
-    parts = getattr(source, "sources", None)
-    if parts is None:
-        return
-    if not parts:
-        yield Issue((*path, "sources"), f"{what}: {source.kind} has no sources", "at least one source", "list of 0")
-    for k, part in enumerate(parts):
-        yield from _source((*path, "sources", k), what, part)
 
 
 def _columns(spec: ConversionSpec) -> Iterator[Issue]:
@@ -575,7 +532,7 @@ def _computations(spec: ConversionSpec) -> Iterator[Issue]:
         path: Path = ("computations", k)
         what = f"computation {each.file}"
         if not spec.features:
-            yield _no_effect(path, each, f"{what}: computations have no effect without features")
+            yield no_effect(path, each, f"{what}: computations have no effect without features")
             continue
         if not is_script_path(each.file):
             message = f"{what}: a script is named by its path below the folder of scripts, and ends in .py"
@@ -626,7 +583,7 @@ def _transform(path: Path, what: str, transform: Transform) -> Iterator[Issue]:
             yield from _normalize(path, what, transform)
         case ImageColorConvert():
             if transform.from_ == transform.to:
-                yield _no_effect((*path, "to"), transform.to, f"{what}: from and to are the same", "another colour")
+                yield no_effect((*path, "to"), transform.to, f"{what}: from and to are the same", "another colour")
             if (transform.height is None) is not (transform.width is None):
                 lacking = "height" if transform.height is None else "width"
                 yield Issue((*path, lacking), f"{what}: height and width go together", "integer", "null")
@@ -635,7 +592,7 @@ def _transform(path: Path, what: str, transform: Transform) -> Iterator[Issue]:
                 message = f"{what}: {transform.from_} has {channels} channels, not {transform.channels}"
                 yield Issue((*path, "channels"), message, str(channels), str(transform.channels))
         case ImageEncode(format="png", quality=quality) if quality is not None:
-            yield _no_effect((*path, "quality"), quality, f"{what}: quality has no effect with png")
+            yield no_effect((*path, "quality"), quality, f"{what}: quality has no effect with png")
 
 
 _CHANNELS = {"gray": 1, "rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4}
@@ -650,7 +607,7 @@ def _length(path: Path, what: str, length: Length) -> Iterator[Issue]:
             for name in given:
                 if name != fixing:
                     message = f"{what}: {name} has no effect beside {fixing}"
-                    yield _no_effect((*path, name), getattr(length, name), message)
+                    yield no_effect((*path, name), getattr(length, name), message)
             break
     else:
         if length.min is not None and length.max is not None and length.min > length.max:
@@ -660,9 +617,9 @@ def _length(path: Path, what: str, length: Length) -> Iterator[Issue]:
             message = f"{what}: min {length.min} is more than truncate_to {length.truncate_to} leaves"
             yield Issue((*path, "min"), message, f"at most {length.truncate_to}", str(length.min))
         if length.truncate_to is not None and length.max is not None and length.max >= length.truncate_to:
-            yield _no_effect((*path, "max"), length.max, f"{what}: max has no effect beside truncate_to")
+            yield no_effect((*path, "max"), length.max, f"{what}: max has no effect beside truncate_to")
     if length.pad_value and (length.pad_to is None or length.exact is not None):
-        yield _no_effect((*path, "pad_value"), length.pad_value, f"{what}: pad_value has no effect without pad_to")
+        yield no_effect((*path, "pad_value"), length.pad_value, f"{what}: pad_value has no effect without pad_to")
 
 
 def _normalize(path: Path, what: str, normalize: Normalize) -> Iterator[Issue]:
@@ -676,7 +633,7 @@ def _normalize(path: Path, what: str, normalize: Normalize) -> Iterator[Issue]:
     if len(bounds) == 2 and normalize.min == normalize.max:
         yield Issue((*path, "max"), f"{what}: min and max are equal", "another number", shown(normalize.max))
     for name in moments if bounds else ():
-        yield _no_effect((*path, name), getattr(normalize, name), f"{what}: {name} has no effect beside min and max")
+        yield no_effect((*path, name), getattr(normalize, name), f"{what}: {name} has no effect beside min and max")
 
 
 # -- labels, split, validation -----------------------------------------------------------------------------------------
@@ -685,16 +642,16 @@ def _normalize(path: Path, what: str, normalize: Normalize) -> Iterator[Issue]:
 def _labels(labels: Labels, features: Mapping[str, Feature]) -> Iterator[Issue]:
     if labels.primary is not None and labels.source is not None:
         message = "labels.primary and labels.source cannot be given together"
-        yield _no_effect(("labels", "source"), labels.source, message)
+        yield no_effect(("labels", "source"), labels.source, message)
     elif labels.primary is None and labels.source is None:
         yield Issue(("labels",), "labels name neither primary nor source", "primary or source", "object")
     if labels.primary is not None:
         yield from _known_feature(("labels", "primary"), labels.primary, features)
         if labels.transforms:
             message = "labels.transforms are those of labels.source; a primary feature has its own"
-            yield _no_effect(("labels", "transforms"), labels.transforms, message)
+            yield no_effect(("labels", "transforms"), labels.transforms, message)
     if labels.source is not None:
-        yield from _source(("labels", "source"), "labels.source", labels.source)
+        yield from source_issues(("labels", "source"), "labels.source", labels.source)
     for k, transform in enumerate(labels.transforms):
         yield from _transform(("labels", "transforms", k), f"labels, {transform.kind}", transform)
     if labels.multi_label:
@@ -714,7 +671,7 @@ def _split(split: Split, features: Mapping[str, Feature]) -> Iterator[Issue]:
     given = {name: value for name, value in fractions.items() if value is not None}
     if split.strategy == "none":
         for name, value in given.items():
-            yield _no_effect(("split", name), value, f"split.{name} has no effect with strategy 'none'")
+            yield no_effect(("split", name), value, f"split.{name} has no effect with strategy 'none'")
     elif len(given) < len(fractions):
         for name in FRACTIONS:
             if name not in given:
@@ -722,12 +679,12 @@ def _split(split: Split, features: Mapping[str, Feature]) -> Iterator[Issue]:
     elif not math.isclose(total := sum(given.values()), 1, rel_tol=0, abs_tol=FRACTION_TOLERANCE):
         yield Issue(("split",), f"the fractions of split add up to {total:g}, not to 1", "a sum of 1", f"{total:g}")
     if split.seed is not None and split.strategy not in SPLIT_BY_SEED:
-        yield _no_effect(("split", "seed"), split.seed, f"split.seed has no effect with strategy {split.strategy!r}")
+        yield no_effect(("split", "seed"), split.seed, f"split.seed has no effect with strategy {split.strategy!r}")
     if split.strategy == "group" and split.group_by is None:
         yield Issue(("split", "group_by"), "split.group_by is missing", "name of a feature", "null")
     elif split.group_by is not None and split.strategy != "group":
         message = f"split.group_by has no effect with strategy {split.strategy!r}"
-        yield _no_effect(("split", "group_by"), split.group_by, message)
+        yield no_effect(("split", "group_by"), split.group_by, message)
     elif split.group_by is not None:
         yield from _known_feature(("split", "group_by"), split.group_by, features)
 
@@ -740,7 +697,7 @@ def _judged(validation: Validation, features: Mapping[str, Feature]) -> Iterator
         value = getattr(validation, name)
         if value is not None and value is not False:
             message = f"validation.{name} has no effect: no feature is required, so that no record is bad"
-            yield _no_effect(("validation", name), value, message, "a required feature")
+            yield no_effect(("validation", name), value, message, "a required feature")
 
 
 def _expected(validation: Validation, features: Mapping[str, Feature]) -> Iterator[Issue]:

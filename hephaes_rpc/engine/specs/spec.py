@@ -21,7 +21,7 @@ from hephaes_rpc.engine.specs.checks import (
     trimmed,
     trimmed_or_none,
 )
-from hephaes_rpc.engine.specs.message_sources import KeyframeSource, PointsSource, TfSource
+from hephaes_rpc.engine.specs.message_sources import KeyframeSource, PointsSource, ScanSource, TfSource
 from hephaes_rpc.engine.specs.transform_params import Transform
 from hephaes_rpc.engine.specs.values import plain, untagged
 
@@ -417,9 +417,19 @@ class StackSource:
     axis: int = 0
 
 
-LeafSource: TypeAlias = PathSource | ConstantSource | MetadataSource | PointsSource | TfSource | KeyframeSource
+LeafSource: TypeAlias = (
+    PathSource | ConstantSource | MetadataSource | PointsSource | TfSource | KeyframeSource | ScanSource
+)
 FeatureSource: TypeAlias = (
-    PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource | PointsSource | TfSource | KeyframeSource
+    PathSource
+    | ConstantSource
+    | MetadataSource
+    | ConcatSource
+    | StackSource
+    | PointsSource
+    | TfSource
+    | KeyframeSource
+    | ScanSource
 )
 
 
