@@ -210,8 +210,7 @@ class Protocol(JsonRPCProtocol):
         self._live: set[Call] = set()
         self._outgoing: dict[str, asyncio.Future[Any]] = {}
         self._n_outgoing = 0
-        for name, method in registry.methods.items():
-            self._server.feature(name)(self._runner(method.lane))
+        self._offered: set[str] = set()
 
     def _runner(self, lane: Lane) -> Callable[[Call], Any]:
         """A handler of the kind that pygls runs where ``lane`` says."""
@@ -255,15 +254,18 @@ class Protocol(JsonRPCProtocol):
             raise HephaesError("invalid_request", f"a request with the id {shown(envelope.id)} is still in flight")
         if refusal := self._admit(name):
             raise refusal
-        method = self._registry.methods.get(name)
+        method = self._registry.find(name)
         if method is None:
-            guess = closest(name, list(self._registry.methods))
+            guess = closest(name, self._registry.names())
             hint = f"; did you mean {guess}?" if guess else ""
             raise HephaesError(
                 "method_not_found", f"there is no method {shown(name)}{hint}", method=name, did_you_mean=guess
             )
         if method.notification and envelope.has_id:
             raise HephaesError("invalid_request", f"{name} is a notification: send it without an id")
+        if name not in self._offered:
+            self._server.feature(name)(self._runner(method.lane))
+            self._offered.add(name)
         params, token = read_params(method, envelope.params)
         call = Call(self._app, method, envelope, params, token)
         if envelope.id is not None:

@@ -29,6 +29,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from enum import Enum
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from attrs import field, frozen
@@ -221,10 +222,25 @@ class Notification:
 
 @frozen(eq=False)
 class Registry:
-    """Methods and outgoing notifications by name."""
+    """Methods and outgoing notifications by name.
+
+    Attributes:
+        elsewhere: Names of methods -> the module that registers each, which is imported when it is first asked for.
+    """
 
     methods: dict[str, Method] = field(factory=dict)
     outgoing: dict[str, Notification] = field(factory=dict)
+    elsewhere: dict[str, str] = field(factory=dict)
+
+    def find(self, name: str) -> Method | None:
+        """The method of that name; None where there is none."""
+        if name not in self.methods and name in self.elsewhere:
+            import_module(self.elsewhere[name])
+        return self.methods.get(name)
+
+    def names(self) -> list[str]:
+        """The names of all methods."""
+        return list(dict.fromkeys((*self.elsewhere, *self.methods)))
 
     def method(
         self,

@@ -204,7 +204,7 @@ class Server:
 
         from hephaes_rpc.protocol import Protocol
 
-        register_all()
+        REGISTRY.find("initialize")  # while the client is still to speak
         server = JsonRPCServer(Protocol, Converter, max_workers=IO_THREADS)
         protocol = server.protocol
         assert isinstance(protocol, Protocol)
@@ -361,6 +361,7 @@ class Server:
         if self._phase == "ready" and not self._app.notify.opened.is_set():
             self._app.notify.open()
             self._logs.tell(self._app.notify)
+            self._executor.submit(register_all)
 
     def cancel(self, request_id: str | int | float) -> None:
         """Have a request in flight stop."""

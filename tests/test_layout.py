@@ -85,6 +85,35 @@ def test_architecture_names_tests_that_exist():
         assert not test or f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"
 
 
+def test_the_table_of_methods_is_true():
+    code = "\n".join(
+        (
+            "from hephaes_rpc.methods import MODULES, register_all",
+            "from hephaes_rpc.registry import REGISTRY",
+            "register_all()",
+            "found = {}",
+            "for name, method in REGISTRY.methods.items():",
+            "    found.setdefault(method.handler.__module__.rpartition('.')[2], []).append(name)",
+            "assert {module: tuple(names) for module, names in found.items()} == MODULES, found",
+        )
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_first_answer_needs_no_specs():
+    code = "\n".join(
+        (
+            "import sys, hephaes_rpc.server, hephaes_rpc.protocol, hephaes_rpc.store.app, hephaes_rpc.jobs.queue",
+            "from hephaes_rpc.registry import REGISTRY",
+            "REGISTRY.find('initialize')",
+            "late = ('hephaes_rpc.engine.specs', 'hephaes_rpc.methods.')",
+            "print(*(name for name in sys.modules if name.startswith(late)))",
+        )
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["hephaes_rpc.methods.lifecycle"]
+
+
 @pytest.mark.parametrize(
     ("what", "absent"),
     [

@@ -1,6 +1,5 @@
 """From ``initialize`` to ``exit``, and what answers at any time: ``health`` and ``rpc.discover``."""
 
-import asyncio
 import time
 from typing import Any, Literal
 
@@ -158,10 +157,11 @@ async def initialize(ctx: RequestContext, params: InitializeParams) -> Initializ
     ctx.app.notify.trace = params.trace or "off"
     if params.process_id is not None:
         ctx.app.lifecycle.watch(params.process_id)
+    heard = {name for name, known in REGISTRY.methods.items() if known.notification}
     return InitializeResult(
         ServerInfo("hephaes-rpc", __version__),
         Capabilities(
-            methods=[name for name, known in REGISTRY.methods.items() if not known.notification],
+            methods=[name for name in REGISTRY.names() if name not in heard],
             notifications=[name for name, known in REGISTRY.outgoing.items() if not known.request],
             formats=Formats(logs=["bag", "db3", "mcap"], outputs=["parquet", "tfrecord"]),
             features=Features(),
@@ -211,6 +211,8 @@ async def health(ctx: RequestContext) -> Health:
 @method("rpc.discover", result=dict[str, Any], lane=Lane.LONG)
 async def discover(ctx: RequestContext) -> dict[str, Any]:
     """The OpenRPC document of this very server."""
+    from hephaes_rpc.methods import register_all
     from hephaes_rpc.openrpc import document
 
-    return Verbatim(await asyncio.get_running_loop().run_in_executor(ctx.app.executor, document))
+    await ctx.in_thread(register_all)
+    return Verbatim(await ctx.in_thread(document))

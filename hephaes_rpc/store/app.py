@@ -444,7 +444,7 @@ def _lone(entry: _Entry) -> FolderLock:
     except BlockingIOError:
         message = f"the database of the workspace {entry.name} is open in another sidecar"
         raise HephaesError(
-            "workspace_busy", message, hint="end the other sidecar and try again", workspace_id=entry.id
+            "workspace_busy", message, hint="end the other sidecar and try again", workspace_id=entry.id, jobs={}
         ) from None
 
 

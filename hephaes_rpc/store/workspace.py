@@ -3,25 +3,28 @@
 import logging
 import os
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.store import backups
 from hephaes_rpc.store.assets import Assets
-from hephaes_rpc.store.configs import Configs
 from hephaes_rpc.store.conversions import Conversions
 from hephaes_rpc.store.dashboard import Dashboard
 from hephaes_rpc.store.db import Database, os_error, scripts
-from hephaes_rpc.store.drafts import Drafts
 from hephaes_rpc.store.finished import Finished
 from hephaes_rpc.store.folderlock import FolderLock
 from hephaes_rpc.store.joblogs import JobLogs
 from hephaes_rpc.store.jobs import Jobs
-from hephaes_rpc.store.legacy import import_once
 from hephaes_rpc.store.outputs import Outputs
 from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.tags import Tags
 from hephaes_rpc.store.uploads import Uploads
+
+if TYPE_CHECKING:
+    from hephaes_rpc.store.configs import Configs
+    from hephaes_rpc.store.drafts import Drafts
 
 logger = logging.getLogger(__name__)
 
@@ -87,11 +90,23 @@ class OpenWorkspace:
         self.job_logs = JobLogs(self.db)
         self.finished = Finished(self.db, places)
         self.tags = Tags(self.db)
-        self.configs = Configs(self.db)
-        self.drafts = Drafts(self.db)
         self.uploads = Uploads(self.db)
         self.dashboard = Dashboard(self.db)
         self._take_over(places)
+
+    @cached_property
+    def configs(self) -> "Configs":
+        """The saved configs; what knows specs is imported for whoever asks."""
+        from hephaes_rpc.store.configs import Configs
+
+        return Configs(self.db)
+
+    @cached_property
+    def drafts(self) -> "Drafts":
+        """The drafts; what knows specs is imported for whoever asks."""
+        from hephaes_rpc.store.drafts import Drafts
+
+        return Drafts(self.db)
 
     def _take_over(self, places: Places) -> None:
         """Import the older program's database beside ours, once; one that cannot be is left alone."""
@@ -99,6 +114,8 @@ class OpenWorkspace:
         if not old.is_file():
             return
         try:
+            from hephaes_rpc.store.legacy import import_once
+
             import_once(self.db, places, old)
         except (HephaesError, OSError) as error:
             logger.warning("%s is not imported: %s", old, error)
