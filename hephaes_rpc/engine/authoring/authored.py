@@ -89,7 +89,7 @@ class ImageFacts:
 
     Args:
         encoding: Pixel encoding, or the format of a compressed image.
-        file_format: ``png`` or ``jpeg`` where the data are such a file.
+        file_format: ``png`` or ``jpeg`` where the data are such a file, ``h264`` or ``h265`` where they are such video.
         varies: Whether size or encoding differ between messages.
         can_encode: Whether it can be written as PNG as it is.
         thumbnail_png: Asked for by ``thumbnails``.
@@ -102,6 +102,22 @@ class ImageFacts:
     varies: bool
     can_encode: bool
     thumbnail_png: Any = None
+
+
+@frozen(kw_only=True)
+class PointFacts:
+    """What the sampled messages say about their points.
+
+    Args:
+        fields: Name to type (``float32``, ``uint16[3]``) of the fields that all of them have alike.
+        height, width: Of the first one with points; null where none has any.
+        varies: Whether the number of points differs between messages.
+    """
+
+    fields: dict[str, str]
+    height: int | None
+    width: int | None
+    varies: bool
 
 
 @frozen(kw_only=True)
@@ -132,6 +148,7 @@ class FieldCandidate:
     warnings: list[str]
     statistics: Statistics | None = None
     image: ImageFacts | None = None
+    points: PointFacts | None = None
 
 
 @frozen(kw_only=True)

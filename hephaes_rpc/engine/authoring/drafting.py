@@ -24,7 +24,9 @@ from attrs import define, evolve, frozen
 from hephaes_rpc.engine.authoring.authored import TEMPLATES, DraftRequest, Template
 from hephaes_rpc.engine.authoring.inspection import Look, Looked
 from hephaes_rpc.engine.authoring.measures import LARGE_ARRAY, Measure, measures_of
+from hephaes_rpc.engine.features.video import CODECS, video_members
 from hephaes_rpc.engine.logs.describe import NS_PER_S
+from hephaes_rpc.engine.specs.message_sources import KeyframeSource, PointDType, PointsSource
 from hephaes_rpc.engine.specs.rules import LABEL, check_spec
 from hephaes_rpc.engine.specs.spec import (
     TIMESTAMP,
@@ -440,6 +442,11 @@ class _Drafter:
             free = f"{one.topic.slug}_{one.name}" if owners[one.name] > 1 else one.name
             name = _unused(free, {TIMESTAMP, LABEL, *self.features})
             self.features[name] = self._feature(name, one.topic, one.measure, required=one.topic is trigger)
+            if self._is_video(one.topic, one.measure):
+                keyframe = _unused(f"{name}_keyframe", {TIMESTAMP, LABEL, *self.features})
+                told = f"whether decoding can begin with {name}"
+                source = KeyframeSource(topic=one.topic.name)
+                self.features[keyframe] = Feature(source=source, dtype="bool", shape=[], description=told)
         for topic in {one.topic.name: one.topic for one in wanted}.values():
             if not topic.messages:
                 self.unresolved.append(f"{topic.name}: it has no messages, so its features are empty")
@@ -456,6 +463,9 @@ class _Drafter:
         dtype, shape, transforms = self._form(name, topic, measure)
         parts = [PathSource(topic=topic.name, field_path=path) for path in measure.paths]
         source: FeatureSource = parts[0] if len(parts) == 1 else StackSource(sources=list(parts), axis=measure.axis)
+        if measure.sort == "points":
+            width: PointDType = "float64" if measure.dtype == "float64" else "float32"
+            source = PointsSource(topic=topic.name, fields=list(measure.names), dtype=width)
         if shape and -1 not in shape and not measure.is_fixed:
             n = topic.looked.facts.measured_message_count
             self.assumptions.append(f"{name}: shape {shape}, as in all {n} messages sampled")
@@ -476,6 +486,8 @@ class _Drafter:
         match measure.sort:
             case "image":
                 return self._image(name, topic, measure)
+            case "points":
+                return "native", None, []
             case "bytes":
                 return "bytes", None, []
             case "text":
@@ -498,7 +510,7 @@ class _Drafter:
         candidate = topic.looked.facts.field_candidates.get(measure.paths[0])
         facts = None if candidate is None else candidate.image
         is_file = topic.looked.stream.type_name.endswith("CompressedImage")
-        if is_file:
+        if is_file or self._is_video(topic, measure):
             return "bytes", None, []
         if facts is None:
             self.unresolved.append(f"{name}: no image was sampled; its pixels are assumed to fit PNG")
@@ -511,6 +523,16 @@ class _Drafter:
             return "float32", [facts.height, facts.width], [whole]
         self.unresolved.append(f"{name}: pixels of encoding {facts.encoding!r} do not fit PNG and stay raw bytes")
         return "bytes", None, []
+
+    def _is_video(self, topic: _Topic, measure: Measure) -> bool:
+        """Whether a measure is the data of encoded video."""
+        stream = topic.looked.stream
+        if measure.paths != ("data",) or video_members(stream.definition) is None:
+            return False
+        candidate = topic.looked.facts.field_candidates.get("data")
+        facts = None if candidate is None else candidate.image
+        told = facts is not None and facts.file_format in CODECS.values()
+        return told or stream.type_name.endswith("CompressedVideo")
 
     # Spec -------------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from hephaes_rpc.engine.authoring.authored import (
     Inspection,
     InspectRequest,
     Kind,
+    PointFacts,
     SampledMessage,
     Spread,
     Statistics,
@@ -32,12 +33,14 @@ from hephaes_rpc.engine.authoring.excerpts import EXAMPLE, Limits, excerpt, summ
 from hephaes_rpc.engine.authoring.sampling import Samples, take_samples
 from hephaes_rpc.engine.authoring.thumbnails import file_size, picture_of, thumbnail
 from hephaes_rpc.engine.features import images
+from hephaes_rpc.engine.features.clouds import DATATYPE_NAMES, clouds, is_cloud
 from hephaes_rpc.engine.features.columns import is_list, items, lengths
 from hephaes_rpc.engine.features.columns import leaves as flat_leaves
 from hephaes_rpc.engine.features.columns import numbers as as_numbers
 from hephaes_rpc.engine.features.encodings import ImageError, parse_encoding
 from hephaes_rpc.engine.features.fieldpath import compile_path
 from hephaes_rpc.engine.features.leaves import HEADER, Leaf, leaves_of
+from hephaes_rpc.engine.features.video import codec_of
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.logs.describe import NS_PER_S
 from hephaes_rpc.engine.logs.types import Int64s
@@ -298,6 +301,7 @@ class _Topic:
         if -1 in shape and statistics is not None:
             warnings.append("its length varies between the samples")
         image = _image_facts(leaf, samples, self.request) if leaf.is_image else None
+        is_points = leaf.path == "data" and is_cloud(self.stream.definition)
         varying = -1 in shape or leaf.is_cut
         return FieldCandidate(
             path=leaf.path,
@@ -314,6 +318,7 @@ class _Topic:
             warnings=warnings,
             statistics=statistics,
             image=image,
+            points=_point_facts(samples) if is_points else None,
         )
 
 
@@ -418,6 +423,34 @@ def _nanoseconds(values: pa.Array) -> Int64s:
     return sec * NS_PER_S + nanosec
 
 
+# -- points ------------------------------------------------------------------------------------------------------------
+
+
+def _point_facts(samples: Samples) -> PointFacts | None:
+    """What clouds say about their points."""
+    found = clouds(samples.messages) if len(samples.messages) else []
+    if not found:
+        return None
+    shapes = [cloud.shape for cloud in found if cloud.shape[0]]
+    known = [
+        {each["name"]: _point_type(each) for each in cloud.fields if each["datatype"] in DATATYPE_NAMES}
+        for cloud in found
+        if cloud.shape[0] or len(found) == 1
+    ]
+    common = {name: kind for name, kind in (known or [{}])[0].items() if all(one.get(name) == kind for one in known)}
+    return PointFacts(
+        fields=common,
+        height=shapes[0][0] if shapes else None,
+        width=shapes[0][1] if shapes else None,
+        varies=len({cloud.shape for cloud in found}) > 1,
+    )
+
+
+def _point_type(field: Mapping[str, Any]) -> str:
+    count = max(int(field["count"]), 1)
+    return DATATYPE_NAMES[field["datatype"]] + (f"[{count}]" if count > 1 else "")
+
+
 # -- images ------------------------------------------------------------------------------------------------------------
 
 
@@ -433,7 +466,9 @@ def _image_facts(leaf: Leaf, samples: Samples, request: InspectRequest) -> Image
         return None
     width, height, encoding = Counter(said).most_common(1)[0][0]
     first = said.index((width, height, encoding))
-    can_encode, file_format, small = False, None, None
+    can_encode = False
+    file_format: str | None = None
+    small = None
     try:
         picture = picture_of(messages.slice(first, 1))
         file_format = picture.file_format
@@ -444,6 +479,8 @@ def _image_facts(leaf: Leaf, samples: Samples, request: InspectRequest) -> Image
             width, height = file_size(picture)
     except ImageError:
         can_encode = False
+    if file_format is None and (codec := codec_of(encoding)) is not None:
+        file_format, can_encode = codec, False
     return ImageFacts(
         width=width,
         height=height,

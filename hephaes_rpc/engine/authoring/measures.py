@@ -5,11 +5,11 @@ quaternion, a pose of both, a twist) is one vector with the names of its parts; 
 such messages is a matrix.  What was sampled settles lengths and takes out what is always empty.
 
 The score of a group, the higher the better: image 100; array of numbers with names beside it (joints) 90, vector 88,
-latitude/longitude/altitude 88, lone quaternion 84; matrix of vectors 82; float 81; array of floats 80; vector of
-integers 72, array of integers 70; point data and other bytes 64; integer 60; bool 56; text 40, where the message has
-nothing but text 60; time 30.  From that: 60 for covariances and for what only describes the message (sizes, formats,
-layouts, limits, sequence numbers, frame ids), 1 per level, 80 for arrays that were empty in every sample.  Headers are
-never measured, unless a topic has nothing else.
+latitude/longitude/altitude 88, lone quaternion 84; matrix of vectors 82; float 81; array of floats 80; points of clouds
+85; vector of integers 72, array of integers 70; point data and other bytes 64; integer 60; bool 56; text 40, where the
+message has nothing but text 60; time 30. From that: 60 for covariances and for what only describes the message (sizes,
+formats, layouts, limits, sequence numbers, frame ids), 1 per level, 80 for arrays that were empty in every sample.
+Headers are never measured, unless a topic has nothing else.
 """
 
 import re
@@ -19,13 +19,13 @@ from typing import Literal, TypeAlias
 import pyarrow.compute as pc
 from attrs import frozen
 
-from hephaes_rpc.engine.authoring.authored import FieldCandidate
+from hephaes_rpc.engine.authoring.authored import FieldCandidate, PointFacts
 from hephaes_rpc.engine.authoring.inspection import Looked
 from hephaes_rpc.engine.features.fieldpath import compile_path
 from hephaes_rpc.engine.features.leaves import Leaf, leaves_of
 from hephaes_rpc.engine.messages.msgdef import FLOATS, INTEGERS, Definition, MessageType
 
-Sort: TypeAlias = Literal["image", "number", "bytes", "bool", "text", "time"]
+Sort: TypeAlias = Literal["image", "points", "number", "bytes", "bool", "text", "time"]
 
 MAX_VECTOR = 16
 MAX_NAMES = 256
@@ -40,6 +40,8 @@ _DESCRIBING = re.compile(
     r"^info\.|variance$|^field_of_view$|^(min|max)_range$|^scan_time$|^time_increment$|\.roi\.",
 )
 _DESCRIBES, _EMPTY, _LEVEL = 60, 80, 1
+_PACKED = ("rgb", "rgba")
+_NOT_FLOAT32 = {"float64", "int32", "uint32"}
 
 
 @frozen(kw_only=True)
@@ -152,8 +154,20 @@ class _Walk:
     # Single fields ----------------------------------------------------------------------------------------------------
 
     def single(self, leaf: Leaf) -> Measure:
-        """One field as it is."""
+        """One field as it is, but for the bytes of clouds, which are points."""
         candidate = self.candidate(leaf.path)
+        if candidate is not None and candidate.points is not None and (names := point_names(candidate.points)):
+            kinds = {candidate.points.fields[name] for name in names}
+            dtype = "float64" if kinds & _NOT_FLOAT32 else "float32"
+            return Measure(
+                base="points",
+                paths=(leaf.path,),
+                sort="points",
+                dtype=dtype,
+                shape=(-1, len(names)),
+                score=85,
+                names=names,
+            )
         shape = tuple(leaf.shape)
         if candidate is not None and candidate.shape_hint is not None:
             shape = tuple(candidate.shape_hint)
@@ -214,6 +228,12 @@ class _Walk:
 
     def candidate(self, path: str) -> FieldCandidate | None:
         return self.looked.facts.field_candidates.get(path)
+
+
+def point_names(points: PointFacts) -> tuple[str, ...]:
+    """The fields of points that make a feature: single numbers, without colours packed into one."""
+    named = [name for name, kind in points.fields.items() if "[" not in name + kind and name not in _PACKED and name]
+    return tuple(named[:MAX_VECTOR])
 
 
 def _common(shapes: Sequence[Sequence[int] | None]) -> int:
