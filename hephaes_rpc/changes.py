@@ -20,7 +20,9 @@ from hephaes_rpc.notify import Noun
 from hephaes_rpc.store.values import EPOCH
 
 if TYPE_CHECKING:
-    from hephaes_rpc.registry import AppState
+    from hephaes_rpc.jobs.queue import JobQueue
+    from hephaes_rpc.notify import Notifier
+    from hephaes_rpc.store.app import AppStore
     from hephaes_rpc.store.db import Database
     from hephaes_rpc.store.workspace import OpenWorkspace
 
@@ -46,8 +48,8 @@ class _Seen:
 class ForeignChanges:
     """The watch over all open databases; ``start`` it once the store is open."""
 
-    def __init__(self, app: "AppState") -> None:
-        self._app = app
+    def __init__(self, store: "AppStore", jobs: "JobQueue", notify: "Notifier") -> None:
+        self._store, self._jobs, self._notify = store, jobs, notify
         self._seen: dict[Database, _Seen] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
@@ -62,7 +64,7 @@ class ForeignChanges:
 
     def _run(self) -> None:
         while not self._stopping.wait(POLL_S):
-            databases = self._app.store.databases()
+            databases = self._store.databases()
             self._seen = {db: seen for db, seen in self._seen.items() if any(db is each for _, each in databases)}
             for workspace, db in databases:
                 try:
@@ -89,7 +91,7 @@ class ForeignChanges:
         seen.others = {noun: max(n, seen.others.get(noun, 0)) for noun, n in others.items()}
         for noun in get_args(Noun):
             if noun in grown:
-                self._app.notify.changed(noun, workspace.id if workspace else None, None, "refreshed")
+                self._notify.changed(noun, workspace.id if workspace else None, None, "refreshed")
         if workspace is not None and "progress" in grown:
             self._tell_progress(workspace, seen)
         if workspace is not None and "jobs" in grown:
@@ -104,8 +106,8 @@ class ForeignChanges:
             if job.status in FINAL:
                 seen.progress.pop(job.id, None)
                 if job.progress is not None and job.progress.percentage == 100:
-                    self._app.notify.job_progress(job.progress)
-            self._app.notify.job_changed(job)
+                    self._notify.job_progress(job.progress)
+            self._notify.job_changed(job)
         while len(seen.jobs) > KNOWN_JOBS:
             seen.jobs.popitem(last=False)
 
@@ -113,7 +115,7 @@ class ForeignChanges:
         for job in workspace.jobs.at_work():
             if job.progress is not None and job.progress != seen.progress.get(job.id) and not self._is_ours(job):
                 seen.progress[job.id] = job.progress
-                self._app.notify.job_progress(job.progress)
+                self._notify.job_progress(job.progress)
 
     def _is_ours(self, job: Job) -> bool:
-        return self._app.jobs.is_at_work(job.id) or self._app.notify.has_told(job)
+        return self._jobs.is_at_work(job.id) or self._notify.has_told(job)

@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 from attrs import frozen
 from pygls.protocol import JsonRPCProtocol
 
+from hephaes_rpc.context import AppState, RequestContext
 from hephaes_rpc.errors import CancelledByClient, HephaesError, ParamsError
 from hephaes_rpc.logcontext import working_on
 from hephaes_rpc.notify import WorkDone
-from hephaes_rpc.registry import AppState, Lane, Method, Registry, RequestContext
+from hephaes_rpc.registry import Lane, Method, Registry
 from hephaes_rpc.serde import closest, encode, shown, structure, unstructure
 from hephaes_rpc.stdio import Fault, Message
 

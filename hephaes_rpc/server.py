@@ -19,12 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
 from hephaes_rpc.config import Config, ConfigError, Options, load
+from hephaes_rpc.context import AppState
 from hephaes_rpc.engine.memory import give_back, share_arenas
 from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.logsetup import Logs
 from hephaes_rpc.methods import register_all
 from hephaes_rpc.notify import Notifier
-from hephaes_rpc.registry import BEFORE_INITIALIZE, REGISTRY, AppState
+from hephaes_rpc.registry import BEFORE_INITIALIZE, REGISTRY
 from hephaes_rpc.stdio import Fault, FrameReader, FrameWriter, Message, Wire
 
 if TYPE_CHECKING:
@@ -328,12 +329,12 @@ class Server:
 
             self._app.config, self._app.store = config, store
             self._app.counts = JobCounter(store.job_counts, self._counting)
-            self._app.jobs = JobQueue(self._app)
+            self._app.jobs = JobQueue(config, store, self._app.notify, self._executor)
         except BaseException:
             self._phase = "new"
             raise
         self._app.on_drain(self._app.jobs.drain)
-        changes = ForeignChanges(self._app)
+        changes = ForeignChanges(store, self._app.jobs, self._app.notify)
         changes.start()
         self._app.on_drain(changes.stop)
         self._phase = "ready"

@@ -11,11 +11,12 @@ from attrs import field, frozen, validators
 from referencing import Registry as Documents
 from referencing.jsonschema import DRAFT7
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.errors import KINDS
 from hephaes_rpc.glossary import MEANINGS
 from hephaes_rpc.methods import register_all
 from hephaes_rpc.openrpc import Schemas, document, recorded
-from hephaes_rpc.registry import REGISTRY, Lane, Registry, RequestContext
+from hephaes_rpc.registry import REGISTRY, Lane, Registry
 
 register_all()
 DOCUMENT = document()

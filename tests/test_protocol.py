@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from pygls.server import JsonRPCServer
 
 from hephaes_rpc.config import Options, load
+from hephaes_rpc.context import AppState, RequestContext
 from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.notify import Notifier
 from hephaes_rpc.protocol import EnvelopeError, Protocol, read_envelope, read_params
-from hephaes_rpc.registry import AppState, Lane, Registry, RequestContext
+from hephaes_rpc.registry import Lane, Registry
 from hephaes_rpc.stdio import Message
 
 JSON = st.recursive(

@@ -15,7 +15,7 @@ from hephaes_rpc.errors import CancelledByClient, HephaesError
 from hephaes_rpc.jobs.process import WorkerProcess
 
 if TYPE_CHECKING:
-    from hephaes_rpc.registry import AppState
+    from hephaes_rpc.jobs.queue import JobQueue
 
 MAX_AT_ONCE = 2
 SILENT_S = 30.0
@@ -25,8 +25,9 @@ Told = Callable[[str, float], None]
 class Interactive:
     """The interactive workers of a sidecar; made on the loop that it lives on."""
 
-    def __init__(self, app: "AppState") -> None:
-        self._app = app
+    def __init__(self, jobs: "JobQueue", memory_bytes: int) -> None:
+        """Workers of at most ``memory_bytes`` each; those of ``jobs`` are borrowed while they are idle."""
+        self._jobs, self._memory_bytes = jobs, memory_bytes
         self._room = asyncio.Semaphore(MAX_AT_ONCE)
         self._idle: list[WorkerProcess] = []
         self._ending: set[asyncio.Task[None]] = set()
@@ -51,8 +52,7 @@ class Interactive:
             answer: dict[str, Any] | None = None
             done = False
             try:
-                limit = self._app.config.worker_memory_bytes
-                worker.run({"job_id": "interactive", "attempt": 0, "memory_bytes": limit, **task})
+                worker.run({"job_id": "interactive", "attempt": 0, "memory_bytes": self._memory_bytes, **task})
                 while not done and (event := await self._event(worker)) is not None:
                     match event["event"]:
                         case "progress":
@@ -98,7 +98,7 @@ class Interactive:
             worker = self._idle.pop()
             if worker.alive:
                 return worker
-        lent = self._app.jobs.lend()
+        lent = self._jobs.lend()
         try:
             return lent or await WorkerProcess.start()
         except OSError as error:

@@ -46,7 +46,11 @@ from hephaes_rpc.store.leases import Lease, LeaseLostError
 from hephaes_rpc.store.values import now_us
 
 if TYPE_CHECKING:
-    from hephaes_rpc.registry import AppState
+    from concurrent.futures import Executor
+
+    from hephaes_rpc.config import Config
+    from hephaes_rpc.notify import Notifier
+    from hephaes_rpc.store.app import AppStore
     from hephaes_rpc.store.workspace import OpenWorkspace
 
 logger = logging.getLogger(__name__)
@@ -128,8 +132,8 @@ class _Leases:
 class JobQueue:
     """The jobs of all open workspaces; made on the loop that it lives on."""
 
-    def __init__(self, app: "AppState") -> None:
-        self._app = app
+    def __init__(self, config: "Config", store: "AppStore", notify: "Notifier", executor: "Executor") -> None:
+        self._config, self._store, self._notify, self._executor = config, store, notify, executor
         self._loop = asyncio.get_running_loop()
         self._owner = new_owner()
         self._runs: dict[str, _Run] = {}
@@ -168,7 +172,7 @@ class JobQueue:
 
     def _submitted(self, job: Job) -> None:
         if job.id not in self._runs:  # else more than that has been told
-            self._app.notify.job_changed(job)
+            self._notify.job_changed(job)
         self._woken.set()
 
     async def run_to_end(self, ws: "OpenWorkspace", job_id: str, on_progress: OnProgress | None = None) -> Job:
@@ -206,7 +210,7 @@ class JobQueue:
 
     async def stop_background(self, workspace_id: str) -> None:
         """Cancel what nobody waits for in a workspace, where there is nothing else to do in it."""
-        opened = await self._in_thread(self._app.store.open_workspaces)
+        opened = await self._in_thread(self._store.open_workspaces)
         for ws in opened:
             if ws.id == workspace_id:
                 for job in await self._in_thread(ws.jobs.in_background) or ():
@@ -278,12 +282,12 @@ class JobQueue:
         """The types of jobs there is room for: what nobody asked for, one at a time, takes no place from others."""
         every = [run.job.type for run in self._runs.values()]
         at_work = [each for each in every if each != "analyze"]
-        if len(at_work) >= self._app.config.max_workers:
+        if len(at_work) >= self._config.max_workers:
             return () if "index" in at_work else ("index",)
         return ("index", "convert") if len(at_work) < len(every) else ("index", "convert", "analyze")
 
     def _claim(self, types: tuple[JobType, ...]) -> "tuple[OpenWorkspace, Job] | None":
-        for ws in self._app.store.open_workspaces():
+        for ws in self._store.open_workspaces():
             if (job := ws.jobs.claim(self._owner, types)) is not None:
                 return ws, job
         return None
@@ -307,9 +311,9 @@ class JobQueue:
     async def _follow_to_end(self, run: _Run, job: Job) -> None:
         logger.info("job %s (%s), attempt %d: running", job.id, job.type, job.attempt)
         run.note("info", f"attempt {job.attempt} of {job.max_attempts} begins")
-        self._app.notify.job_changed(job)
+        self._notify.job_changed(job)
         if job.type == "index":
-            self._app.notify.changed("assets", run.ws.id, job.target_asset_ids_json, "updated")
+            self._notify.changed("assets", run.ws.id, job.target_asset_ids_json, "updated")
         try:
             ending = await self._work(run)
         except LeaseLostError:
@@ -337,14 +341,14 @@ class JobQueue:
 
     async def _work(self, run: _Run) -> Ending | None:
         """Have a worker do the job; how it ended, None when it is no longer ours."""
-        run.payload = await self._in_thread(records.begin, run.ws, run.job, self._app.store.scripts)
+        run.payload = await self._in_thread(records.begin, run.ws, run.job, self._store.scripts)
         run.worker = worker = await self._worker_for(run.job.type)
         worker.on_line, worker.job_id = run.hear, run.job.id
         try:
             await self._in_thread(run.ws.jobs.set_worker, run.job.id, self._owner, worker.pid)
             if run.stopping:
                 return self._stopped(run)
-            worker.run({**run.payload, "memory_bytes": self._app.config.worker_memory_bytes})
+            worker.run({**run.payload, "memory_bytes": self._config.worker_memory_bytes})
             while (event := await worker.event()) is not None:
                 if (ending := await self._take_event(run, event)) is not None:
                     return ending
@@ -359,15 +363,15 @@ class JobQueue:
             await self._take_progress(run, event)
         elif kind == "indexed":
             await self._in_thread(records.save_indexed, run.ws, event, run.lease)
-            self._app.notify.changed("assets", run.ws.id, [event["asset_id"]], "updated")
+            self._notify.changed("assets", run.ws.id, [event["asset_id"]], "updated")
         elif kind == "analyzed":
             if await self._in_thread(records.save_analyzed, run.ws, event, run.lease):
-                self._app.notify.changed("assets", run.ws.id, [event["asset_id"]], "updated")
+                self._notify.changed("assets", run.ws.id, [event["asset_id"]], "updated")
             else:
                 run.note("warning", "the log is no longer the one that was indexed: nothing was stored")
         elif kind == "published":
             ids = await self._in_thread(records.save_published, run.ws, run.payload, event, run.lease)
-            self._app.notify.changed("outputs", run.ws.id, ids, "created")
+            self._notify.changed("outputs", run.ws.id, ids, "created")
             for text in (event["kept"], *event["warnings"]):
                 if text is not None:
                     logger.info("job %s: %s", run.job.id, text)
@@ -429,7 +433,7 @@ class JobQueue:
             self._loop.call_later(1.3 * pause_s(job.attempt), self._woken.set)
         logger.info("job %s: %s%s", job.id, job.status, f": {job.error_message}" if job.error_message else "")
         self._announce(run.ws, changed)
-        if job.type == "index" and job.status == "succeeded" and self._app.config.analyzes and not self._draining:
+        if job.type == "index" and job.status == "succeeded" and self._config.analyzes and not self._draining:
             await self._queue_analyses(run.ws, job)
 
     async def _queue_analyses(self, ws: "OpenWorkspace", job: Job) -> None:
@@ -444,10 +448,10 @@ class JobQueue:
     def _announce(self, ws: "OpenWorkspace", changed: Change) -> None:
         """Tell of a change that has been stored."""
         job = changed.job
-        self._app.notify.changed("assets", ws.id, changed.asset_ids, "updated")
+        self._notify.changed("assets", ws.id, changed.asset_ids, "updated")
         if Action.PROGRESS_100 in changed.actions and job.progress is not None:
             self._tell(job.progress)
-        self._app.notify.job_changed(job)
+        self._notify.job_changed(job)
         ended = self._endings.pop(job.id, None) if job.status in (*FINAL, "interrupted") else None
         if ended is not None:
             ended.set()
@@ -455,7 +459,7 @@ class JobQueue:
             self._woken.set()  # others may have waited for it
 
     def _tell(self, progress: Progress) -> None:
-        self._app.notify.job_progress(progress)
+        self._notify.job_progress(progress)
         for listen in self._listening.get(progress.job_id, ()):
             listen(progress)
 
@@ -576,7 +580,7 @@ class JobQueue:
         orphans = await self._in_thread(self._in_all, self._orphans)
         if orphans:
             until = time.monotonic() + LISTENING_S
-            while not (self._app.notify.opened.is_set() or self._draining or time.monotonic() > until):
+            while not (self._notify.opened.is_set() or self._draining or time.monotonic() > until):
                 await asyncio.sleep(LISTENING_POLL_S)
         for ws, changed in orphans:
             self._announce(ws, changed)
@@ -588,10 +592,10 @@ class JobQueue:
         return records.mark_orphans(ws, lambda owner: owner not in late and is_alive(owner))
 
     def _in_all(self, function: "Callable[[OpenWorkspace], list[Change]]") -> "list[tuple[OpenWorkspace, Change]]":
-        return [(ws, changed) for ws in self._app.store.open_workspaces() for changed in function(ws)]
+        return [(ws, changed) for ws in self._store.open_workspaces() for changed in function(ws)]
 
     async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
-        return await self._loop.run_in_executor(self._app.executor, carried(function), *args)
+        return await self._loop.run_in_executor(self._executor, carried(function), *args)
 
 
 def _end(run: _Run) -> None:

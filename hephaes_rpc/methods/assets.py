@@ -7,6 +7,7 @@ from typing import Literal
 from attrs import field, frozen
 from attrs.validators import ge, le, optional
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.engine.logs.recording import SUFFIXES
 from hephaes_rpc.errors import CancelledByClient, HephaesError, ParamsError
 from hephaes_rpc.methods.common import (
@@ -25,7 +26,7 @@ from hephaes_rpc.methods.indexing import analyze, index
 from hephaes_rpc.methods.logfiles import folder_of, log_file, logs_below, printable
 from hephaes_rpc.methods.registration import RegistrationSkip, register, register_all
 from hephaes_rpc.model import Asset, AssetDetail, AssetListItem, FindingKind, IndexingStatus, Job, Progress, Severity
-from hephaes_rpc.registry import Lane, RequestContext, method, sends
+from hephaes_rpc.registry import Lane, method, sends
 from hephaes_rpc.serde import structure
 from hephaes_rpc.store.assets import AssetFilters
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from attrs import field, frozen
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.engine.authoring.authored import (
     DraftRequest,
     DraftResult,
@@ -16,7 +17,7 @@ from hephaes_rpc.engine.specs.spec import ParquetCompression, TFRecordCompressio
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, given, not_blank, refused, require, trimmed
 from hephaes_rpc.methods.conversions import representation_policy
 from hephaes_rpc.model import RepresentationPolicy
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.serde import structure, unstructure
 from hephaes_rpc.store.drafts import DraftDetail, NewDraft
 from hephaes_rpc.store.workspace import OpenWorkspace

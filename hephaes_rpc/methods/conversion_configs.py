@@ -7,6 +7,7 @@ import attrs
 from attrs import field, frozen
 from attrs.validators import ge, le, optional
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.engine.specs import written
 from hephaes_rpc.engine.specs.document import VERSION, SpecDocument, dump, load
 from hephaes_rpc.engine.specs.patches import Operation, difference
@@ -25,7 +26,7 @@ from hephaes_rpc.methods.common import (
     trimmed,
 )
 from hephaes_rpc.model import ConfigSummary
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.store.configs import ConfigChange, ConfigDetail
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, MAX_LIMIT
 

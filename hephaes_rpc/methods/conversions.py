@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 from attrs import evolve, field, frozen
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.engine.authoring.authored import TEMPLATES
 from hephaes_rpc.engine.specs.document import SpecDocument, load, to_dict
 from hephaes_rpc.engine.specs.names import check_logs
@@ -52,7 +53,7 @@ from hephaes_rpc.model import (
     RepresentationPolicy,
     TopicSummary,
 )
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.serde import closest, unstructure
 from hephaes_rpc.store.configs import ConfigInUse
 from hephaes_rpc.store.conversions import ConversionFilters

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from attrs import field, frozen
 from attrs.validators import ge, le
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, InWorkspace
 from hephaes_rpc.methods.outputs import refresh
 from hephaes_rpc.model import DashboardBlockers, DashboardSummary, DashboardTrends
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, method
 
 MAX_DAYS = 90
 

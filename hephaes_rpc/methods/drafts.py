@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, frozen
 from attrs.validators import ge, optional
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.engine.authoring.authored import PreviewRequest
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.authoring import (
@@ -29,7 +30,7 @@ from hephaes_rpc.methods.common import (
 )
 from hephaes_rpc.methods.conversion_configs import new_name
 from hephaes_rpc.model import DraftStatus, DraftSummary
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.serde import unstructure
 from hephaes_rpc.store.configs import ConfigDetail
 from hephaes_rpc.store.drafts import DraftDetail, DraftFilters

@@ -6,6 +6,7 @@ from typing import Literal
 from attrs import field, frozen
 from attrs.validators import ge, optional
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.common import (
     WORKSPACE_ERRORS,
@@ -18,7 +19,7 @@ from hephaes_rpc.methods.common import (
     require,
 )
 from hephaes_rpc.model import Job, JobLogLine, JobStatus, JobType
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.store.joblists import JobFilters
 
 Sort = Literal["created_at", "-created_at", "updated_at", "-updated_at"]

@@ -7,8 +7,9 @@ from attrs import field, frozen, validators
 
 from hephaes_rpc import __version__
 from hephaes_rpc.config import Options
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.notify import Trace
-from hephaes_rpc.registry import REGISTRY, Lane, RequestContext, method
+from hephaes_rpc.registry import REGISTRY, Lane, method
 from hephaes_rpc.serde import Verbatim
 
 LARGEST_PID = 2**31 - 1

@@ -7,10 +7,11 @@ from typing import Any, Literal
 from attrs import field, frozen
 from attrs.validators import ge, le
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, InWorkspace
 from hephaes_rpc.methods.outputs import OutputParams
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.serde import encode
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, MAX_LIMIT
 from hephaes_rpc.store.values import from_json

@@ -6,10 +6,10 @@ from typing import Literal
 
 from attrs import frozen
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.logfiles import LogFile, fingerprint, log_file, printable
 from hephaes_rpc.model import Asset
-from hephaes_rpc.registry import RequestContext
 from hephaes_rpc.store.workspace import OpenWorkspace
 
 

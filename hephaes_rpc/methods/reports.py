@@ -7,10 +7,11 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.authoring import answer, asset_id_field, log_of
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, InWorkspace, given
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.store.workspace import OpenWorkspace, private_folder
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.engine.authoring.authored import PreviewRequest
 from hephaes_rpc.engine.computations.scripts import (
     Function,
@@ -24,7 +25,7 @@ from hephaes_rpc.engine.specs.values import is_script_path
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.authoring import LOG_ERRORS, log_of, previewed
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, InWorkspace, WorkspacePaging, given, refused, require
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.store.scripts import Enabled
 from hephaes_rpc.store.workspace import OpenWorkspace
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.methods.common import (
     WORKSPACE_ERRORS,
     InWorkspace,
@@ -14,7 +15,7 @@ from hephaes_rpc.methods.common import (
     trimmed,
 )
 from hephaes_rpc.model import AssetDetail, TagEntry
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, method
 
 Sort = Literal["name", "-name", "created_at", "-created_at", "asset_count", "-asset_count"]
 

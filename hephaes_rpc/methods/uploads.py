@@ -19,13 +19,14 @@ from typing import Any
 from attrs import field, frozen
 from attrs.validators import ge, matches_re, optional
 
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.engine.logs.recording import SUFFIXES
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, InWorkspace, refused, require
 from hephaes_rpc.methods.logfiles import log_file, printable
 from hephaes_rpc.methods.registration import register
 from hephaes_rpc.model import Asset
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.store.uploads import PART, Upload
 from hephaes_rpc.store.workspace import OpenWorkspace, private_folder
 

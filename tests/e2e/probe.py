@@ -19,8 +19,9 @@ from typing import Any, Literal
 from attrs import field, frozen, validators
 
 from hephaes_rpc.config import Options
+from hephaes_rpc.context import RequestContext
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.registry import Lane, RequestContext, method
+from hephaes_rpc.registry import Lane, method
 
 
 @frozen

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hephaes_rpc.config import Options, load
+from hephaes_rpc.context import AppState
 from hephaes_rpc.jobs.queue import JobQueue
 from hephaes_rpc.model import Asset, Job
 from hephaes_rpc.notify import Notifier
-from hephaes_rpc.registry import AppState
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.workspace import OpenWorkspace
 
@@ -104,7 +104,7 @@ async def opened(folder: Path, *, start: bool = True, drain: bool = True, **vari
     notify = Notifier(asyncio.get_running_loop(), lambda body, key: sent.append(json.loads(body)))
     notify.open()
     app = AppState(config, notify, executor, None, time.monotonic())  # type: ignore[arg-type]
-    app.store, app.jobs = store, JobQueue(app)
+    app.store, app.jobs = store, JobQueue(config, store, notify, executor)
     try:
         if start:
             await app.jobs.start()

@@ -20,7 +20,7 @@ def inspect(path: Path, **request: Any) -> dict[str, Any]:
 
 def test_answers_come_from_one_warm_worker(on_bench: Callable[..., None], data: Path) -> None:
     async def use(bench: Bench) -> None:
-        lane = Interactive(bench.app)
+        lane = Interactive(bench.queue, bench.app.config.worker_memory_bytes)
         told: list[str] = []
         pids = set()
         for _ in range(3):
@@ -39,7 +39,7 @@ def test_answers_come_from_one_warm_worker(on_bench: Callable[..., None], data: 
 
 def test_an_error_of_the_engine_keeps_the_worker(on_bench: Callable[..., None], data: Path, tmp_path: Path) -> None:
     async def use(bench: Bench) -> None:
-        lane = Interactive(bench.app)
+        lane = Interactive(bench.queue, bench.app.config.worker_memory_bytes)
         for path, kind in ((tmp_path / "gone.bag", "asset_unavailable"), (Path(__file__), "bad_input")):
             with pytest.raises(HephaesError) as refusal:
                 await lane.ask(inspect(path), lambda *_: None)
@@ -53,7 +53,7 @@ def test_an_error_of_the_engine_keeps_the_worker(on_bench: Callable[..., None], 
 
 def test_a_worker_that_dies_is_replaced(on_bench: Callable[..., None], data: Path) -> None:
     async def use(bench: Bench) -> None:
-        lane = Interactive(bench.app)
+        lane = Interactive(bench.queue, bench.app.config.worker_memory_bytes)
         await lane.ask(inspect(data / "poses.bag"), lambda *_: None)
         (worker,) = lane._idle
         os.kill(worker.pid, signal.SIGSTOP)
@@ -73,7 +73,7 @@ def test_a_worker_that_dies_is_replaced(on_bench: Callable[..., None], data: Pat
 
 def test_a_cancelled_request_kills_its_worker(on_bench: Callable[..., None], data: Path) -> None:
     async def use(bench: Bench) -> None:
-        lane = Interactive(bench.app)
+        lane = Interactive(bench.queue, bench.app.config.worker_memory_bytes)
         await lane.ask(inspect(data / "poses.bag"), lambda *_: None)
         (worker,) = lane._idle
         os.kill(worker.pid, signal.SIGSTOP)
@@ -93,7 +93,7 @@ def test_a_cancelled_request_kills_its_worker(on_bench: Callable[..., None], dat
 
 def test_several_at_once_and_one_kept(on_bench: Callable[..., None], data: Path) -> None:
     async def use(bench: Bench) -> None:
-        lane = Interactive(bench.app)
+        lane = Interactive(bench.queue, bench.app.config.worker_memory_bytes)
         found = await asyncio.gather(*(lane.ask(inspect(data / "poses.bag"), lambda *_: None) for _ in range(4)))
         assert len(found) == 4
         assert len(lane._idle) == 1

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from hephaes_rpc.config import Options, load
+from hephaes_rpc.context import AppState, RequestContext
 from hephaes_rpc.jobs.queue import JobQueue
 from hephaes_rpc.methods import register_all
 from hephaes_rpc.notify import Notifier, WorkDone
 from hephaes_rpc.protocol import read_params
-from hephaes_rpc.registry import REGISTRY, AppState, RequestContext
+from hephaes_rpc.registry import REGISTRY
 from hephaes_rpc.serde import encode, unstructure
 from hephaes_rpc.store.app import AppStore
 
@@ -68,7 +69,7 @@ class Table:
 
 async def _queue(app: AppState) -> JobQueue:
     """A queue that has not begun: jobs wait."""
-    return JobQueue(app)
+    return JobQueue(app.config, app.store, app.notify, app.executor)
 
 
 @pytest.fixture

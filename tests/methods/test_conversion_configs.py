@@ -295,7 +295,7 @@ def convert(table: Table, asset_id: str, **params: Any) -> dict[str, Any]:
     """A conversion that is asked for; its job waits, since the queue is not started."""
 
     async def queue() -> JobQueue:
-        return JobQueue(table.app)
+        return JobQueue(table.app.config, table.app.store, table.app.notify, table.app.executor)
 
     table.app.jobs = table.loop.run_until_complete(queue())
     made: dict[str, Any] = table.call("conversions/create", asset_ids=[asset_id], **params)
