@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 ROUNDS ?= 3
 export BENCH_WORK ?= bench-work
 
-.PHONY: demo test lint sanitize crash soak native bench compare compare-drafts clean
+.PHONY: demo test lint sanitize fuzz crash soak native bench compare compare-drafts clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m hephaes_rpc demo
@@ -36,6 +36,11 @@ docs: $(VENV)/.installed-test
 
 sanitize: $(VENV)/.installed-dev
 	$(BIN)/python tests/sanitize.py
+
+# Hostile bytes for a reader or the decoders, with sanitizers; needs clang.  TARGET=bag|mcap|db3|decode MINUTES=30.
+fuzz: $(VENV)/.installed-test
+	$(call extra,fuzz)
+	$(BIN)/python -m fuzz.run $(or $(TARGET),mcap) --minutes $(or $(MINUTES),30)
 
 # SIGKILL at random moments of a conversion; KILLS=100 SEED=7.
 crash: $(VENV)/.installed-test

@@ -4,7 +4,8 @@
 builds the extensions beside their sources for development.
 
 ``HEPHAES_BUILD`` chooses the build: ``release`` (default), ``checked`` (every Cython check and C assert on),
-``sanitize`` (AddressSanitizer and UBSan, gcc or clang), ``coverage`` (line tracing).
+``sanitize`` (AddressSanitizer and UBSan, gcc or clang), ``fuzz`` (the same for libFuzzer, clang), ``coverage`` (line
+tracing).
 
 This file shadows the PyPA tool of the same name under ``python -m build``: call ``pyproject-build`` or ``pip wheel``.
 """
@@ -31,6 +32,14 @@ MODES: dict[str, tuple[dict[str, bool], list[str], list[str]]] = {
         RELEASE,
         ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", "-fno-wrapv", "-fsanitize=address,undefined"],
         ["-fsanitize=address,undefined"],
+    ),
+    "fuzz": (
+        RELEASE,
+        [
+            *("-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", "-fno-wrapv", "-fno-sanitize-recover=undefined"),
+            "-fsanitize=address,undefined,fuzzer-no-link",
+        ],
+        [],
     ),
     "coverage": (RELEASE | {"linetrace": True}, ["-O0", "-g", "-DCYTHON_TRACE_NOGIL=1"], []),
 }

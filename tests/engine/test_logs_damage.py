@@ -135,12 +135,12 @@ def test_flipped_bytes_never_crash_nor_invent(shape):
         for _ in range(random_.choice((1, 1, 1, 2, 8))):
             mutated[random_.randrange(len(data))] = random_.choice([*SPECIAL, random_.randrange(256)])
         path.write_bytes(mutated)
-        begin = time.monotonic()
+        begin = time.process_time()
         try:
             found, summary = recover(path)
         except HephaesError:
             continue
-        assert time.monotonic() - begin < 10
+        assert time.process_time() - begin < 10
         if name in CHECKED:
             assert set(found) <= known
             assert len(found) <= len(expected)
@@ -170,9 +170,9 @@ def test_lengths_that_lie_never_crash_nor_allocate(shape):
 def test_a_tail_of_zeros_is_told_and_costs_nothing(shape, size):
     _, data, expected, path = shape
     path.write_bytes(data + bytes(size))
-    begin = time.monotonic()
+    begin = time.process_time()
     found, summary = recover(path)
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
     assert sorted(found) == expected
     assert summary.outcome == "part"
 
@@ -420,9 +420,9 @@ class TestBombs:
         head = {"op": b"\x05", "compression": name, "size": struct.pack("<I", 1000)}
         path = write_bag(tmp_path / "a.bag", MESSAGES_1, closed=False)
         edit(path, lambda data: bytes(data) + bag_record(head, pack(bytes(64 << 20))))
-        begin = time.monotonic()
+        begin = time.process_time()
         found, summary = recover(path)
-        assert time.monotonic() - begin < 2
+        assert time.process_time() - begin < 2
         assert sorted(found) == written(MESSAGES_1)
         assert "decompresses to more than the 1000 bytes it declares" in summary.warnings[-1]
 
@@ -540,22 +540,22 @@ class TestBag:
 def test_five_thousand_topics(tmp_path):
     parts = [SCHEMA, *(channel(i, f"/topic{i}") for i in range(1, 5001))]
     messages = b"".join(mcap_message(i, START_NS + i) for i in range(1, 5001))
-    begin = time.monotonic()
+    begin = time.process_time()
     with open_log(mcap_file(tmp_path / "a.mcap", *parts, chunk(messages, (START_NS + 1, START_NS + 5000)))) as log:
         assert len(log.summary.streams) == 5000
         assert len(list(read(log))) == 5000
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 def test_twenty_thousand_tiny_chunks(tmp_path):
     record = mcap_message(1, START_NS)
     index = mcap_record(7, struct.pack("<HIQQ", 1, 16, START_NS, 0))
     one = chunk(record, (START_NS, START_NS))
-    begin = time.monotonic()
+    begin = time.process_time()
     with open_log(mcap_file(tmp_path / "a.mcap", SCHEMA, channel(1), (one + index) * 10_000, one * 10_000)) as log:
         assert log.summary.message_count == 20_000
         assert len(log.chunks) == 20_000
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 def test_hostile_names_are_kept_as_they_are(tmp_path):

@@ -37,14 +37,14 @@ BAG: dict[str, Callable[[Path], Path]] = {
 def attempt(path: Path, data: bytes) -> tuple[list[Message], LogSummary | None]:
     """What can be had of these bytes; the file stays as it is and no attempt takes long."""
     path.write_bytes(data)
-    begin = time.monotonic()
+    begin = time.process_time()
     try:
         found, summary = recover(path)
     except HephaesError as error:
         assert "nothing that can be read" in error.message or "header record" in error.message, error  # noqa: PT017
         return [], None
     finally:
-        assert time.monotonic() - begin < 10
+        assert time.process_time() - begin < 10
         assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(data).digest()
     return found, summary
 
@@ -219,10 +219,10 @@ def test_salvage_of_a_large_file_is_fast_and_small(tmp_path):
     noise = random.Random(6).randbytes(8 << 20)
     path.write_bytes(data[: len(data) // 2] + noise + data[len(data) // 2 :])
     tracemalloc.start()
-    begin = time.monotonic()
+    begin = time.process_time()
     with open_log(path) as log:
         found = list(read(log))
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10
     assert tracemalloc.get_traced_memory()[1] < path.stat().st_size + (4 << 20)
     tracemalloc.stop()
     assert set(found) < set(written(messages))

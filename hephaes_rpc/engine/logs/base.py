@@ -30,6 +30,7 @@ from hephaes_rpc.errors import LogError
 Progress: TypeAlias = Callable[[int, int], None]
 Payload: TypeAlias = bytes | memoryview
 
+MAX_TOPICS = 10_000
 SAMPLED_MESSAGES = 64
 SAMPLED_CHUNKS = 8
 OTHER_ENCODINGS = frozenset(("ros1", "json", "protobuf", "flatbuffer", "cbor", "msgpack", "xcdr2", ""))
@@ -170,6 +171,7 @@ class IndexedReader(LogReader):
         self.chunks = self._chunk_table()
         filled = self.chunks.start_ns <= self.chunks.end_ns
         some = bool(filled.any())
+        require_topics(self._connections.values(), self._file.path)
         streams = self._streams()
         self.summary = LogSummary(
             path=self._file.path,
@@ -247,6 +249,13 @@ def grouped(connections: Iterable[tuple[Connection, Literal[1, 2], str | None]])
         groups.setdefault(key, []).append(c)
         facts.setdefault(key, (ros, unsupported))
     return tuple(Stream(key[0], key[1], tuple(groups[key]), *facts[key]) for key in sorted(groups))
+
+
+def require_topics(connections: Iterable[Connection], path: str) -> None:
+    """Refuse a log of more topics, or topics and types, than anybody could look at."""
+    n = len({(connection.topic, connection.type_name) for connection in connections})
+    if n > MAX_TOPICS:
+        raise LogError("unsupported", f"{path} has {n} topics; the limit is {MAX_TOPICS}", path=path)
 
 
 def kept_apart(streams: Sequence[Stream]) -> list[str]:

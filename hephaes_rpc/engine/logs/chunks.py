@@ -13,6 +13,10 @@ from hephaes_rpc.errors import LogError
 MAX_RAW_BYTES = 1 << 30
 FREE_RAW_BYTES = 64 << 20
 MAX_RATIO = 1000
+FREE_SCAN_BYTES = 1 << 30
+"""Decompressed to find the messages of chunks without index, whatever the size of the file."""
+SCAN_COST = {"none": 0, "bz2": 8}
+"""What a byte counts for there, by the time it takes; 1 for the others."""
 ZSTD_PIECE_BYTES = 512
 """What is given to zstd at once where it cannot be told how much it may give back."""
 COMPRESSIONS = ("none", "lz4", "zstd", "bz2")
@@ -69,6 +73,13 @@ def check_budget(stored_bytes: int, raw_bytes: int, where: str) -> None:
             f"{where} declares {raw_bytes} bytes for {stored_bytes} stored ones; "
             f"beyond {FREE_RAW_BYTES} bytes the limit is {MAX_RATIO} to 1",
         )
+
+
+def check_scan_budget(cost: int, file_bytes: int, where: str) -> None:
+    """Refuse to decompress more for a scan than the file justifies: many small bombs are a large one."""
+    if cost > max(FREE_SCAN_BYTES, MAX_RATIO * file_bytes):
+        text = f"{where} and the chunks before it declare more bytes than a file of {file_bytes} may decompress to"
+        raise LogError("unsupported", text)
 
 
 def _bz2(data: bytes | memoryview, raw_bytes: int, where: str) -> bytes:

@@ -11,7 +11,16 @@ import numpy as np
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
-from hephaes_rpc.engine.logs.base import LogReader, Payload, Progress, base_name, grouped, kept_apart, sample
+from hephaes_rpc.engine.logs.base import (
+    LogReader,
+    Payload,
+    Progress,
+    base_name,
+    grouped,
+    kept_apart,
+    require_topics,
+    sample,
+)
 from hephaes_rpc.engine.logs.recording import Recording
 from hephaes_rpc.engine.logs.types import (
     ChunkTable,
@@ -150,6 +159,7 @@ class CompositeReader(LogReader):
 
     def _joined_summary(self, joined: Sequence[tuple[Connection, Stream]]) -> LogSummary:
         summaries = [log.summary for log in self._logs]
+        require_topics((connection for connection, _ in joined), str(self._recording.path))
         streams = grouped((c, s.ros, s.unsupported) for c, s in joined)
         looking = {id(s) for _, s in joined if s.sample is not None}
         first = {c.id: s for c, s in joined}

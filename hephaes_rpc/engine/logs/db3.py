@@ -427,6 +427,9 @@ class Db3Reader(IndexedReader):
 
         try:
             for row in self._db.execute(_ROWS, (start,)):
+                if not isinstance(row[0], int):  # of a table of another kind; such sort behind the numbers
+                    self._found.warn(f"rows without a number, such as {ascii(row[0])[:40]}, are left out", lost=True)
+                    break
                 rows.append(row)
                 if len(rows) == BATCH_ROWS:
                     flush()
@@ -499,7 +502,7 @@ class Db3Reader(IndexedReader):
         bounds = np.searchsorted(slot[order], np.arange(int(slots.max(initial=-1)) + 2))
         time = chosen.time[order]
         walk = Walk(time, time, chosen.begin[order], chosen.length[order], bounds.astype(np.int64), len(part.id))
-        return b"".join(payloads), walk
+        return payloads[0] if len(payloads) == 1 else b"".join(payloads), walk
 
     def _fetch(self, part: _Rows, chosen: _Rows) -> list[tuple[Any, ...]]:
         """Id, topic, time and payload of the rows of a part, as far as they are of the topics of ``chosen``."""

@@ -41,9 +41,11 @@ def inflate(
 
 def _frames(data: bytes | memoryview, walk: Walk, slots: NDArray[np.int32]) -> NDArray[np.int64]:
     """Which messages begin like a frame."""
-    raw = np.frombuffer(data, np.uint8)
     wrapped = np.zeros(len(walk.bounds) - 1, np.bool_)
     wrapped[slots[slots >= 0]] = True
+    if not wrapped.any():
+        return np.empty(0, np.int64)
+    raw = np.frombuffer(data, np.uint8)
     found = np.flatnonzero(np.repeat(wrapped, np.diff(walk.bounds)) & (walk.length > len(MAGIC)))
     for k, byte in enumerate(MAGIC):
         found = found[raw[walk.offset[found] + k] == byte]

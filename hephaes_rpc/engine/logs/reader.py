@@ -15,7 +15,7 @@ import numpy as np
 
 from hephaes_native import records
 from hephaes_rpc.engine.logs.base import IndexedReader, Payload, Progress
-from hephaes_rpc.engine.logs.chunks import check_budget, decompress, decompress_part
+from hephaes_rpc.engine.logs.chunks import SCAN_COST, check_budget, check_scan_budget, decompress, decompress_part
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.index import ChunkEntries, MessageIndex
 from hephaes_rpc.engine.logs.resync import WINDOW_BYTES
@@ -38,6 +38,7 @@ class RecordReader(IndexedReader):
         self._scanned: set[int] = set()
         self._holes: dict[int, list[tuple[int, int]]] = {}
         self._out_of_range = False
+        self._scan_cost = 0
         self._sweep()
         self._found.judge()
         self._settle()
@@ -161,7 +162,7 @@ class RecordReader(IndexedReader):
             if chunk.crc and zlib.crc32(raw) != chunk.crc:
                 raise LogError("bad_input", f"{where} is damaged: its CRC does not match", chunk=i)
         holes = self._holes.get(i)
-        return b"".join(memoryview(raw)[a:b] for a, b in holes) if holes else raw
+        return _joined(raw, holes) if holes is not None else raw
 
     def _scan(self, chunk_numbers: Iterable[int]) -> None:
         """Take the messages of these chunks from their content; what is damaged of a chunk is left out."""
@@ -174,6 +175,7 @@ class RecordReader(IndexedReader):
         chunk = self._found.chunks[i]
         self._progress(chunk.position, self._file.size)
         try:
+            self._scan_cost += self._cost(i)
             data = self._chunk_data(i, self._where(i))
         except LogError as error:
             self._found.warn(f"{error.message}; its messages are left out", lost=True)
@@ -182,10 +184,19 @@ class RecordReader(IndexedReader):
         found = type(self)._native_scan(data)
         if found.status != OK:
             self._holes[i] = self._sound_pieces(i, data, found)
-            data = self._chunk_data(i, self._where(i))
+            data = _joined(data, self._holes[i])
             found = type(self)._native_scan(data)
         self._define(data, found.definitions)
         return ChunkEntries.of(found).in_runs()
+
+    def _cost(self, i: int) -> int:
+        """What it costs to scan a chunk, in bytes that are decompressed; LogError where it would be too much."""
+        chunk, where = self._found.chunks[i], self._where(i)
+        check_budget(chunk.stored_bytes, chunk.raw_bytes, where)
+        cost = chunk.raw_bytes * SCAN_COST.get(chunk.compression, 1)
+        if cost:
+            check_scan_budget(self._scan_cost + cost, self._file.size, where)
+        return cost
 
     def _sound_pieces(self, i: int, data: Payload, found: records.Entries) -> list[tuple[int, int]]:
         """What can be read of a chunk's data, as (begin, end); the rest is told."""
@@ -283,6 +294,11 @@ class RecordReader(IndexedReader):
             self._found.warn(f"the summary claims {what}", lost=claimed > found)
         else:
             self._found.warn("the message index is wrong; the chunks were scanned", lost=False)
+
+
+def _joined(data: Payload, pieces: Iterable[tuple[int, int]]) -> bytes:
+    view = memoryview(data)
+    return b"".join(view[begin:end] for begin, end in pieces)
 
 
 def _walk(native: records.Walk) -> Walk:

@@ -6,19 +6,23 @@ used; they lie beside it, whatever folder it says.
 
 import re
 from collections.abc import Iterable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attrs import evolve, frozen
 
+from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.errors import HephaesError, LogError
 
 METADATA = "metadata.yaml"
 SUFFIXES = (".bag", ".mcap", ".db3")
 PACKED = (".zstd", ".zst")
 NEWEST_VERSION = 9
-MAX_METADATA_BYTES = 16 << 20
+MAX_METADATA_BYTES = 4 << 20
+MAX_METADATA_NODES = 400_000
+"""As many commas, colons and lines; what reading them costs grows with them."""
 MAX_PARTS = 10_000
 _SPLIT = re.compile(r"(?P<prefix>.+)_(?P<number>\d{1,9})(?P<suffix>\.(?:mcap|db3))(?:\.zstd?)?", re.IGNORECASE)
 
@@ -67,6 +71,11 @@ def known_recording(folder: Path) -> Recording | None:
         if found:
             recording = Recording(folder, found, missing)
             return None if recording.single else recording
+    return _own_splits(folder, names)
+
+
+def _own_splits(folder: Path, names: Iterable[str]) -> Recording | None:
+    """The files that are numbered behind the name of their folder, where they are several."""
     own = [splits for (prefix, _), splits in _splits(names).items() if prefix == folder.name and len(splits) > 1]
     return _numbered(folder, own[0], ()) if len(own) == 1 else None
 
@@ -91,7 +100,7 @@ def recording_in(folder: Path) -> Recording | None:
     if not names:
         return None
     splits = _splits(names)
-    known = known_recording(folder)
+    known = _own_splits(folder, names)
     if known is not None:
         return evolve(known, notes=notes)
     if len(names) == 1:
@@ -122,17 +131,19 @@ def _listed(folder: Path) -> list[str] | None:
     """Names of the files that the metadata lists; None without metadata, LogError where it cannot be read."""
     path = folder / METADATA
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_METADATA_BYTES + 1)
-    except OSError:
+        with closing(LogFile(path)) as file:
+            data = file.read_up_to(0, MAX_METADATA_BYTES + 1)
+    except HephaesError:  # such as a pipe, which nobody may write to
         return None
     if len(data) > MAX_METADATA_BYTES:
         raise LogError("bad_input", f"{path} has more than {MAX_METADATA_BYTES} bytes, the limit")
+    if sum(map(data.count, (b",", b":", b"\n"))) > MAX_METADATA_NODES:
+        raise LogError("bad_input", f"{path} has more than {MAX_METADATA_NODES} entries, the limit")
     information = _information(path, data)
     listed = information.get("relative_file_paths")
     version = information.get("version")
-    if not isinstance(version, int) or not 1 <= version <= NEWEST_VERSION:
-        raise LogError("unsupported", f"{path} has version {version!r}; known are 1 to {NEWEST_VERSION}")
+    if version not in [str(k) for k in range(1, NEWEST_VERSION + 1)]:
+        raise LogError("unsupported", f"{path} has version {ascii(version)[:40]}; known are 1 to {NEWEST_VERSION}")
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed) or len(listed) > MAX_PARTS:
         raise LogError("bad_input", f"{path} lists no files")
     return list(dict.fromkeys(PurePosixPath(name.replace("\\", "/")).name for name in listed))
@@ -141,9 +152,9 @@ def _listed(folder: Path) -> list[str] | None:
 def _information(path: Path, data: bytes) -> dict[str, Any]:
     import yaml
 
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # makes lists, mappings and text of it, nothing else
     try:
-        found = yaml.load(data, Loader=loader)  # noqa: S506  (a safe one)
+        found = yaml.load(data, Loader=loader)  # noqa: S506
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise LogError("bad_input", f"{path} is no YAML") from error
     information = found.get("rosbag2_bagfile_information") if isinstance(found, dict) else None

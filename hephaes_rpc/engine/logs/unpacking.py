@@ -34,10 +34,11 @@ def unpack(file: LogFile, progress: Progress) -> LogFile:
             unpacker = zstandard.ZstdDecompressor().decompressobj()
             for at in range(0, file.size, READ_BYTES):
                 progress(at, file.size)
-                data = file.read_up_to(at, READ_BYTES)
-                while data:
-                    raw, fresh = unpacker.decompress(data[:ZSTD_PIECE_BYTES]), False
-                    data = unpacker.unused_data + data[ZSTD_PIECE_BYTES:]
+                data, done = file.read_up_to(at, READ_BYTES), 0
+                while done < len(data):
+                    piece = data[done : done + ZSTD_PIECE_BYTES]
+                    raw, fresh = unpacker.decompress(piece), False
+                    done += len(piece) - len(unpacker.unused_data)
                     written += len(raw)
                     if written > most:
                         text = f"{file.path} unpacks to more than {most} bytes; beyond {FREE_RAW_BYTES} bytes"

@@ -9,7 +9,6 @@ cannot be decoded, unless an object of its own schema holds it.
 """
 
 import base64
-import binascii
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -385,12 +384,15 @@ def _string(value: Any) -> str:
 def _bytes(value: Any) -> bytes:
     try:
         return base64.b64decode(_string(value), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise MisfitError("value") from error
 
 
 def _text(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as error:  # nested deeper than it writes
+        raise MisfitError("value") from error
 
 
 _SCALARS: dict[Kind, tuple[Convert, Callable[[], Any]]] = {

@@ -1,0 +1,1 @@
+"""Fuzzing of what reads foreign bytes: the readers of containers, the parsers of definitions, the decoders."""
