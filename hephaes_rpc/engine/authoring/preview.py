@@ -275,7 +275,7 @@ class _Previewing:
             rows=n_rows,
             rows_exact=not (self.conversion.drops() or needs_values(self.spec.split)),
             size_bytes=len(plans) * empty_bytes + round(per_row * n_rows),
-            read_bytes=read_bytes,
+            read_bytes=read_bytes + self.conversion.transform_bytes,
             seconds=None if seconds is None else round(seconds, 3),
         )
         return Encoding(format=output.format, size_bytes=size, counts=counts, error=error), estimate

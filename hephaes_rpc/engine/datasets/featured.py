@@ -69,7 +69,7 @@ class _Gate:
 
 
 class FeaturedConversion:
-    """One attempt at a task with features."""
+    """One attempt at a task with features; ``transform_bytes`` of chunks are read for its poses."""
 
     def __init__(self, task: ConvertTask, context: Context, log: LogReader) -> None:
         self.task, self.context, self.log = task, context, log
@@ -77,6 +77,7 @@ class FeaturedConversion:
         self.intake = Intake(log, task.spec)
         self.warnings = self.intake.warnings
         self.computations = _computations(task, context)
+        self.transform_bytes = 0
 
     def run(self) -> ConvertResult:
         """Plan, write and publish."""
@@ -137,7 +138,7 @@ class FeaturedConversion:
             columns=columns_of([schema]),
             rows=planned.rows.table.n_rows,
             exact=not (self.drops() or parting.needs_values(self.spec.split)),
-            read_bytes=read_bytes,
+            read_bytes=read_bytes + self.transform_bytes,
             warnings=[*self.warnings, *planned.rows.warnings],
         )
 
@@ -169,6 +170,7 @@ class FeaturedConversion:
         if transforms is not None:
             every = rows.table.times.times(0, rows.table.n_rows)
             self.warnings += transforms.read(self.log, every, self.told_of_clocks)
+            self.transform_bytes = transforms.stored_bytes
         return PlannedRows(features, topics, rows)
 
     def stream(self, topic: str) -> Stream:

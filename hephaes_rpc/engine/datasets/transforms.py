@@ -22,11 +22,15 @@ from hephaes_rpc.serde import Issue, closest
 
 
 class Transforms:
-    """The topics of transforms of a set of features, found before anything is read."""
+    """The topics of transforms of a set of features, found before anything is read.
+
+    ``stored_bytes`` are those of the chunks that ``read`` has read.
+    """
 
     def __init__(self, readers: Sequence[PoseReader], intake: Intake) -> None:
         """Raise SpecError for a topic that there is not or that has no transforms, LogError for one not decodable."""
         self._readers, self._intake = readers, intake
+        self.stored_bytes = 0
         self.trees: dict[TreeKey, FrameTree] = {tree_key(reader.source): reader.tree for reader in readers}
         issues = [issue for reader in readers for issue in self._issues(reader)]
         if issues:
@@ -83,7 +87,9 @@ class Transforms:
         for k, source in enumerate(sources):
             schema = pa.schema([(TIMESTAMP, pa.int64()), ("message", source.decoder.arrow_type)])
             tasks.append(TableTask(topic_table(k, source.times), schema, (k,), drop_failed=True))
-        for number, batch in self._intake.batches(sources, Assembly(log, sources, tasks), told):
+        assembly = Assembly(log, sources, tasks)
+        self.stored_bytes = assembly.stored_bytes
+        for number, batch in self._intake.batches(sources, assembly, told):
             topic = self.streams[number].topic
             for (dynamic, static), tree in self.trees.items():
                 if topic in dynamic or topic in static:

@@ -1,7 +1,7 @@
 """Points of clouds (sensor_msgs/PointCloud2) as columns.
 
 Strategy: what a cloud says of its layout is checked against the bytes that it has before anything is allocated; then
-each field is one strided view over all points, rows cut free of their padding, and is copied once into place.
+fields that lie one behind the other are copied together, point by point, rows cut free of their padding.
 Sources: sensor_msgs/PointCloud2 and PointField (layout, numbers of data types); a count of 0 is 1, as PCL has it.
 """
 
@@ -81,8 +81,8 @@ class Cloud:
         if len(self.data) < self.row_step * (height - 1) * (height > 1) + width * self.point_step:
             raise CloudError("the cloud has less data than its size needs")
 
-    def values(self, wanted: PointField) -> NDArray[Any]:
-        """``[height, width, elements]``, a view of the data; ``check`` has passed."""
+    def place(self, wanted: PointField) -> "Place":
+        """Where the elements of a field lie in a point; raises CloudError."""
         found = next((each for each in self.fields if each["name"] == wanted.name), None)
         if found is None:
             names = [each["name"] for each in self.fields]
@@ -100,36 +100,72 @@ class Cloud:
         offset, size = int(found["offset"]) + wanted.first * kind.itemsize, wanted.stop - wanted.first
         if offset < 0 or offset + size * kind.itemsize > self.point_step:
             raise CloudError(f"the field {wanted.name!r} lies beyond the bytes of a point")
+        return Place(wanted.name, kind, offset, size)
+
+    def values(self, place: "Place") -> NDArray[Any]:
+        """``[height, width, elements]``, copied point by point; ``check`` has passed."""
         height, width = self.shape
-        strides = (self.row_step if height > 1 else 0, self.point_step, kind.itemsize)
-        return np.ndarray((height, width, size), kind, self.data, offset, strides)
+        strides = (self.row_step if height > 1 else 0, self.point_step)
+        points = np.ndarray((height, width), f"V{place.stop - place.offset}", self.data, place.offset, strides)
+        return points.copy().view(place.kind).reshape(height, width, place.size)
+
+
+@frozen
+class Place:
+    """``size`` elements of one type, ``offset`` bytes into a point."""
+
+    name: str
+    kind: np.dtype[Any]
+    offset: int
+    size: int
+
+    @property
+    def stop(self) -> int:
+        """Where what lies behind begins."""
+        return self.offset + self.size * self.kind.itemsize
+
+
+def _runs(places: Sequence[Place]) -> list[Place]:
+    """Places that lie one behind the other, in the order in which they are wanted, as one."""
+    found: list[Place] = []
+    for place in places:
+        if found and found[-1].kind == place.kind and found[-1].stop == place.offset:
+            last = found.pop()
+            place = Place(f"{last.name}, {place.name}", place.kind, last.offset, last.size + place.size)
+        found.append(place)
+    return found
 
 
 def points_of(cloud: Cloud, source: PointsSource, wanted: Sequence[PointField], tally: Tally) -> NDArray[Any]:
     """The values of the fields, ``[height, width, values]`` in the source's dtype; raises CloudError."""
     cloud.check()
-    height, width = cloud.shape
-    size = sum(part.stop - part.first for part in wanted)
-    found = np.empty((height, width, size), source.dtype)
-    if not height:
-        return found
-    at, is_float = 0, []
-    for part in wanted:
-        values = cloud.values(part)
-        if source.dtype == "int64" and values.dtype.kind == "f":
-            raise CloudError(f"the field {part.name!r} has floating values, which are no int64")
-        is_float.append(values.dtype.kind == "f")
-        place = found[:, :, at : at + values.shape[2]]
-        at += values.shape[2]
-        with np.errstate(invalid="ignore"):  # signalling NaN
-            if np.can_cast(values.dtype, found.dtype):
-                place[:] = values
-            else:
-                _narrow(values, place, part.name, tally)
-    if source.skip_nans and any(is_float):
+    if not cloud.shape[0]:
+        return np.empty((0, 0, sum(part.stop - part.first for part in wanted)), source.dtype)
+    places = [cloud.place(part) for part in wanted]
+    for place in places:
+        if source.dtype == "int64" and place.kind.kind == "f":
+            raise CloudError(f"the field {place.name!r} has floating values, which are no int64")
+    found = _values(cloud, _runs(places), np.dtype(source.dtype), tally)
+    if source.skip_nans and any(place.kind.kind == "f" for place in places):
         keep = ~np.isnan(found).any(axis=2)
         tally.change("skipped_points", int(np.count_nonzero(~keep)))
-        return found[keep][None]
+        found = found[keep][None]
+    return found
+
+
+def _values(cloud: Cloud, runs: Sequence[Place], dtype: np.dtype[Any], tally: Tally) -> NDArray[Any]:
+    if len(runs) == 1 and runs[0].kind == dtype:
+        return cloud.values(runs[0])
+    found = np.empty((*cloud.shape, sum(run.size for run in runs)), dtype)
+    at = 0
+    for run in runs:
+        part = found[:, :, at : at + run.size]
+        at += run.size
+        with np.errstate(invalid="ignore"):  # signalling NaN
+            if np.can_cast(run.kind, dtype):
+                part[:] = cloud.values(run)
+            else:
+                _narrow(cloud.values(run), part, run.name, tally)
     return found
 
 

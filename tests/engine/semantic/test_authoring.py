@@ -7,11 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hephaes_rpc.engine.authoring.authored import DraftRequest, InspectRequest
-from hephaes_rpc.engine.authoring.workbench import draft_log, inspect_log
+from hephaes_rpc.engine.authoring.authored import DraftRequest, InspectRequest, PreviewRequest
+from hephaes_rpc.engine.authoring.workbench import draft_log, inspect_log, preview_log
+from hephaes_rpc.engine.pipeline import ConvertTask, outline
+from hephaes_rpc.engine.specs import document
 from tests.corpus import Context
 from tests.engine.semantic import test_points, test_scan, test_tf, test_video
-from tests.engine.semantic.converting import made, table, write_log
+from tests.engine.semantic.converting import made, run, table, write_log
 from tests.factories import START_NS
 
 
@@ -87,3 +89,41 @@ def test_a_topic_without_messages_is_drafted_as_bytes(tmp_path: Path, monkeypatc
     log = write_log(tmp_path / "a.mcap", monkeypatch, 2, [("/c", START_NS, test_points.CLOUD, empty), word])
     _, draft = draft_log(str(log), InspectRequest(), DraftRequest(output_format="parquet"), Context(), lambda: 0.0)
     assert table(log, tmp_path / "out", draft.spec).num_rows
+
+
+EVERYTHING = {
+    "points": test_points.points("x", "t"),
+    "beams": test_scan.beams("x", "range", rule="skip"),
+    "pose": test_tf.tf("map", "tool"),
+    "video": test_video.FEATURES["data"] | {"source": {"topic": "/video", "field_path": "data"}},
+    "keyframe": {"source": {"kind": "keyframe", "topic": "/video"}, "dtype": "bool"},
+}
+
+
+@pytest.mark.parametrize("output", [{"format": "parquet", "shards": 2}, {"format": "tfrecord"}])
+def test_same_bytes_in_whatever_pieces(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: dict[str, Any]
+) -> None:
+    rows = {"kind": "resample", "freq_hz": 200, "method": "interpolate", "topics": ["/lidar", "/scan", "/video"]}
+    spec = {"row_strategy": rows, "features": EVERYTHING, "output": output}
+    found = []
+    for name in ("one", "another"):
+        if name != "one":
+            monkeypatch.setattr("hephaes_rpc.engine.timeline.assembly.FLUSH_BYTES", 500)
+            monkeypatch.setattr("hephaes_rpc.engine.timeline.assembly.BATCH_BYTES", 1000)
+            monkeypatch.setattr("hephaes_rpc.engine.datasets.featured.FIRST_PIECE_ROWS", 2)
+            monkeypatch.setattr("hephaes_rpc.engine.datasets.featured.PIECE_BYTES", 300)
+            monkeypatch.setattr("hephaes_rpc.engine.features.frames.THIN_AT", 3)
+        result = run(log, tmp_path / name, spec)
+        assert result.counts["rows"] > 100
+        found.append({Path(o.path).name: Path(o.path).read_bytes() for o in result.outputs})
+    assert found[0] == found[1]
+
+
+def test_what_is_read_for_poses_is_told(log: Path) -> None:
+    spec = {"row_strategy": {"kind": "per-message", "topic": "/scan"}, "features": {"p": EVERYTHING["pose"]}}
+    loaded = document.load(spec).spec
+    task = ConvertTask(log_path=str(log), spec=loaded, output_dir="", episode_id="ep", stem="run")
+    told = outline(task, Context())
+    shown = preview_log(str(log), loaded, PreviewRequest(), Context(), lambda: 0.0).result.estimate
+    assert told.read_bytes == shown.read_bytes > 10_000
