@@ -1,5 +1,6 @@
 """What a worker process may take of the machine: memory it has to itself, no core dumps."""
 
+import errno
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -8,6 +9,8 @@ from hephaes_rpc.errors import HephaesError
 
 SPARE_BYTES = 4 << 30
 """Address space beyond the limit: stacks, mapped files and what allocators reserve are no memory in use."""
+_REFUSALS = ("annot allocate memory", "failed to map segment", "can't start new thread")
+"""How loaders and threads say it, without an error number."""
 
 
 def restrict(memory_bytes: int | None) -> None:
@@ -32,6 +35,20 @@ def private_bytes() -> int | None:
     """Memory of this process that no file stands behind; None where that cannot be known."""
     found = _statm()
     return None if found is None else (found[1] - found[2]) * _page_bytes()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what it came of, is that memory was refused: by Python and the libraries that raise
+    MemoryError, by the system (ENOMEM), by the loader of a library or the start of a thread.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError) or (isinstance(seen, OSError) and seen.errno == errno.ENOMEM):
+            return True
+        if isinstance(seen, ImportError | RuntimeError) and any(sign in str(seen) for sign in _REFUSALS):
+            return True
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return False
 
 
 def out_of_memory(memory_bytes: int | None) -> HephaesError:

@@ -102,7 +102,7 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
     from hephaes_rpc.engine.identity import identify
     from hephaes_rpc.engine.logs import open_log
     from hephaes_rpc.engine.logs.describe import describe
-    from hephaes_rpc.engine.quality.analysis import quality_by_index
+    from hephaes_rpc.engine.quality.indexed import quality_by_index
 
     def swept(done: int, total: int) -> None:
         context.check()

@@ -179,7 +179,7 @@ def _perform(task: dict[str, Any], inbox: Inbox, outbox: Outbox, pulse: Pulse) -
 
 def _described(error: BaseException, task: dict[str, Any]) -> dict[str, Any]:
     """The error as it is stored and shown; the traceback of a bug goes to stderr."""
-    if isinstance(error, MemoryError):
+    if limits.is_out_of_memory(error):
         found = limits.out_of_memory(task.get("memory_bytes"))
     elif isinstance(error, HephaesError) and error.kind != "bug":
         found = error

@@ -103,7 +103,7 @@ def test_a_stopped_worker_is_missed_and_its_job_done_by_the_next_one(
     job = one.wait_for_job(made["job_id"])
     assert (job["status"], job["attempt"]) == ("succeeded", 2)
     lines = two.request("jobs/logs", {"job_id": job["id"], "attempt": 1})["items"]
-    assert any("did not answer for 2 s" in line["text"] for line in lines)
+    assert any("did not answer for 5 s" in line["text"] for line in lines)
     assert two.request("jobs/logs", {"job_id": job["id"], "limit": 2})["next_cursor"] == "2"
 
 

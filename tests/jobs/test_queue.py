@@ -230,8 +230,8 @@ def test_a_worker_that_dies_each_time_fails_its_job_in_the_end(
 def test_a_worker_that_does_not_answer_is_killed_and_its_job_tried_again(
     on_bench: OnBench, long_log: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(queue, "SILENT_S", 1.5)
-    monkeypatch.setattr("hephaes_rpc.jobs.records.pause_s", lambda attempt: 0.05)
+    monkeypatch.setattr(queue, "SILENT_S", 5.0)
+    monkeypatch.setattr("hephaes_rpc.jobs.records.pause_s", lambda attempt: 0.5)
 
     async def use(bench: Bench) -> None:
         job = bench.convert_job(bench.register(long_log), **LONG)
@@ -239,11 +239,13 @@ def test_a_worker_that_does_not_answer_is_killed_and_its_job_tried_again(
         if kind == "stopped":
             os.kill(pid, signal.SIGSTOP)
         else:
-            worker = bench.queue._runs[job.id].worker
-            assert worker is not None
-            worker.idle_s = queue.HANG_S + 1
+            patience = queue.HANG_S
+            monkeypatch.setattr(queue, "HANG_S", -1.0)
         await bench.until(lambda: "interrupted" in bench.statuses(job.id), "the worker to be missed")
-        lost = bench.told("jobs/didChange", job.id)[-1]["job"]
+        if kind == "hanging":
+            monkeypatch.setattr(queue, "HANG_S", patience)
+        told = [each["job"] for each in bench.told("jobs/didChange", job.id)]
+        lost = next(each for each in told if each["status"] == "interrupted")
         assert lost["error"]["kind"] == "worker_died"
         assert {"stopped": "did not answer", "hanging": "did nothing"}[kind] in lost["error"]["message"]
         assert gone(pid)

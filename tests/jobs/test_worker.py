@@ -208,11 +208,20 @@ def test_what_is_printed_goes_to_stderr_not_among_the_events(data: Path, tmp_pat
         worker.stop()
 
 
-def test_running_out_of_memory_is_said(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import numpy\ndef diff(*_, **k): raise MemoryError\nnumpy.diff = diff\n"
-    )
-    worker = Worker(env={"PYTHONPATH": str(tmp_path)})
+@pytest.mark.parametrize(
+    "refused",
+    [
+        "raise MemoryError",
+        "numpy.empty(1 << 50)",
+        "import pyarrow; pyarrow.allocate_buffer(1 << 60)",
+        "raise ValueError from OSError(12, 'Cannot allocate memory')",
+        "raise ImportError('libarrow.so: failed to map segment from shared object')",
+    ],
+)
+def test_running_out_of_memory_is_said(data: Path, tmp_path: Path, refused: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import numpy\ndef diff(*_, **k): {refused}\nnumpy.diff = diff\n")
+    before = [place for place in (os.environ.get("PYTHONPATH"),) if place]
+    worker = Worker(env={"PYTHONPATH": os.pathsep.join([str(tmp_path), *before])})
     try:
         worker.index(data / "poses.bag")
         error = worker.events()[-1]["error"]
