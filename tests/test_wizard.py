@@ -1,5 +1,6 @@
 """``hephaes-rpc wizard`` as a person runs it: in a pseudo-terminal, key by key."""
 
+import json
 import os
 import shutil
 import sys
@@ -35,18 +36,22 @@ def folder(data: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def wizard(folder: Path) -> Iterator[pexpect.spawn]:
     """The wizard over ``run.bag``, in a terminal that answers no questions about its cursor."""
+    child = spawned(folder)
+    yield child
+    child.close(force=True)
+
+
+def spawned(folder: Path, *options: str) -> pexpect.spawn:
     environment = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm", "PYTHONWARNINGS": "default"}
-    child = pexpect.spawn(
+    return pexpect.spawn(
         sys.executable,
-        ["-m", "hephaes_rpc", "wizard", "run.bag"],
+        ["-m", "hephaes_rpc", "wizard", "run.bag", *options],
         cwd=str(folder),
         env=environment,
         encoding="utf-8",
         timeout=30,
         dimensions=(60, 200),
     )
-    yield child
-    child.close(force=True)
 
 
 def answer(wizard: pexpect.spawn, question: str, keys: str) -> None:
@@ -109,6 +114,52 @@ def test_the_rate_of_a_grid_is_asked_for(wizard: pexpect.spawn, folder: Path) ->
     answer(wizard, DIALOGUE[6], ENTER)
     assert ended(wizard) == 0
     assert yaml.safe_load((folder / "run.yaml").read_text())["spec"]["row_strategy"]["freq_hz"] == 7.5
+
+
+def test_a_spec_is_json_where_its_name_says_so(wizard: pexpect.spawn, folder: Path) -> None:
+    for question in DIALOGUE[:5]:
+        answer(wizard, question, ENTER)
+    answer(wizard, DIALOGUE[5], DOWN + ENTER)
+    answer(wizard, DIALOGUE[6], "\x15run.json" + ENTER)
+    assert ended(wizard) == 0
+    assert set(json.loads((folder / "run.json").read_text())["spec"]["features"])
+    cli("convert", folder / "run.bag", "--spec", folder / "run.json", "-o", folder / "made")
+    assert (folder / "made" / "run.parquet").is_file()
+
+
+def test_a_spec_becomes_a_config_of_the_workspace(folder: Path) -> None:
+    here = ["--data-dir", str(folder / "data")]
+    call = ("call", "workspaces/create", json.dumps({"root_path": str(folder / "workspace")}), *here)
+    cli(*call)
+    child = spawned(folder, *here)
+    try:
+        for question in DIALOGUE[:5]:
+            answer(child, question, ENTER)
+        answer(child, DIALOGUE[5], DOWN * 2 + ENTER)
+        answer(child, "What is the config called", "\x15taken" + ENTER)
+        child.expect("the config is taken")
+        assert ended(child) == 0
+    finally:
+        child.close(force=True)
+    (config,) = json.loads(cli("call", "conversionConfigs/list", "{}", *here).stdout)["items"]
+    assert config["name"] == "taken"
+    params = json.dumps({"config_id": config["id"]})
+    detail = json.loads(cli("call", "conversionConfigs/get", params, *here).stdout)
+    assert detail["spec_document_json"]["spec"]["features"]
+
+
+def test_without_a_workspace_a_config_is_refused_and_the_dialogue_goes_on(folder: Path) -> None:
+    child = spawned(folder, "--data-dir", str(folder / "data"))
+    try:
+        for question in DIALOGUE[:5]:
+            answer(child, question, ENTER)
+        answer(child, DIALOGUE[5], DOWN * 2 + ENTER)
+        answer(child, "What is the config called", ENTER)
+        child.expect("workspace")
+        answer(child, DIALOGUE[5], "\x1b[A" + ENTER)
+        assert ended(child) == 0
+    finally:
+        child.close(force=True)
 
 
 def test_what_is_there_is_not_replaced_unasked(wizard: pexpect.spawn, folder: Path) -> None:

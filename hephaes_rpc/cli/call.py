@@ -22,12 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the result as JSON; an error of the sidecar goes to stderr, exit code 1."""
     params = _params(arguments.params)
-    options = ["--log-level", arguments.log_level or "warning"]
-    for name in ("workspace_root", "data_dir"):
-        if (value := getattr(arguments, name)) is not None:
-            options += [f"--{name.replace('_', '-')}", value]
     try:
-        with Client(serve_command(*options)) as client:
+        with sidecar(arguments) as client:
             result = client.request(arguments.method, params, timeout=None)
     except RpcError as error:
         say(f"hephaes-rpc: {arguments.method}: error {error.code}: {error.message}")
@@ -37,6 +33,15 @@ def run(arguments: argparse.Namespace) -> int:
     json.dump(result, sys.stdout, indent=2)
     print()
     return 0
+
+
+def sidecar(arguments: argparse.Namespace) -> Client:
+    """A sidecar of its own, by the options of ``serve``; warnings and worse are all it logs, unless asked."""
+    options = ["--log-level", arguments.log_level or "warning"]
+    for name in ("workspace_root", "data_dir"):
+        if (value := getattr(arguments, name)) is not None:
+            options += [f"--{name.replace('_', '-')}", value]
+    return Client(serve_command(*options))
 
 
 def _params(text: str) -> Any:

@@ -3,11 +3,15 @@
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hephaes_rpc.cli.convert import RunContext, Stop, stopping
 from hephaes_rpc.cli.terminal import display, printable, say
 from hephaes_rpc.engine.authoring.authored import TEMPLATES, DraftRequest, DraftResult, InspectRequest
 from hephaes_rpc.errors import CancelledByClient
+
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.specs.document import SpecDocument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,14 +66,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def draft_text(log: str, found: DraftResult) -> str:
-    """The document, with what was thought about it above."""
-    from hephaes_rpc.engine.specs.document import SpecDocument, dump, load
+def draft_document(found: DraftResult) -> "SpecDocument":
+    """The draft as it is saved."""
+    from hephaes_rpc.engine.specs.document import SpecDocument, load
 
-    document = SpecDocument(spec=load(found.spec).spec, metadata={"names": found.names} if found.names else {})
+    return SpecDocument(spec=load(found.spec).spec, metadata={"names": found.names} if found.names else {})
+
+
+def draft_text(log: str, found: DraftResult) -> str:
+    """The document in YAML, with what was thought about it above."""
+    from hephaes_rpc.engine.specs.document import dump
+
     notes = [f"drafted for {Path(log).name}", *found.assumptions]
     notes += [f"to be looked at: {text}" for text in found.unresolved_fields]
     if found.preview is not None:
         estimate = found.preview.estimate
         notes.append(f"about {estimate.rows:,} rows and {estimate.size_bytes:,} bytes")
-    return "".join(f"# {printable(note)}\n" for note in notes) + dump(document, "yaml")
+    return "".join(f"# {printable(note)}\n" for note in notes) + dump(draft_document(found), "yaml")

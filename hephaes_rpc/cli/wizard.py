@@ -1,7 +1,7 @@
 """``hephaes-rpc wizard``: questions in the terminal, from a log that nobody has seen to a spec and a dataset.
 
 Nothing is written before the last question is answered; the spec is complete when its name appears, and so is the
-dataset.
+dataset.  A spec goes to a file, YAML or by its name JSON, or, through a sidecar, to the configs of a workspace.
 """
 
 import argparse
@@ -14,10 +14,13 @@ from typing import Any, get_args
 
 from attrs import evolve, frozen
 
+from hephaes_rpc.cli.call import sidecar
 from hephaes_rpc.cli.convert import Asked, RunContext, Stop, convert_all, ready_display, stopping
-from hephaes_rpc.cli.draft import draft_text
+from hephaes_rpc.cli.draft import draft_document, draft_text
 from hephaes_rpc.cli.preview import cell, costs
+from hephaes_rpc.cli.serve import add_arguments as add_serve_arguments
 from hephaes_rpc.cli.terminal import printable, say
+from hephaes_rpc.client import RpcError
 from hephaes_rpc.engine.authoring.authored import (
     DraftRequest,
     DraftResult,
@@ -37,12 +40,14 @@ PURPOSES = {
     "detection": "detection: images with boxes",
 }
 NEXT_STATE = "the state of the next row"
-CONVERT, SAVE, AGAIN, LEAVE = "save the spec and convert", "save the spec", "answer again", "leave"
+CONVERT, SAVE, CONFIG = "save the spec and convert", "save the spec", "save it as a config of the workspace"
+AGAIN, LEAVE = "answer again", "leave"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``wizard``."""
     parser.add_argument("log", metavar="LOG", help="a .bag, .mcap or .db3 file, or the folder of a recording")
+    add_serve_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         hint = "in a script use draft, preview and convert"
         raise HephaesError("unsupported", "wizard asks questions, so stdin and stdout must be a terminal", hint=hint)
-    return _Wizard(arguments.log).run()
+    return _Wizard(arguments).run()
 
 
 @frozen
@@ -65,10 +70,11 @@ class _Drafted:
 class _Wizard:
     """One dialogue over one log."""
 
-    def __init__(self, log: str) -> None:
+    def __init__(self, arguments: argparse.Namespace) -> None:
         from rich.console import Console
 
-        self.log, self.stem = log, Path(log).stem or "log"
+        self.arguments = arguments
+        self.log, self.stem = arguments.log, Path(arguments.log).stem or "log"
         self.console = Console(highlight=False)
 
     def run(self) -> int:
@@ -84,11 +90,22 @@ class _Wizard:
                 say(error.message)
                 continue
             self.show(found)
-            wish = _choice("What now?", {CONVERT: CONVERT, SAVE: SAVE, AGAIN: AGAIN, LEAVE: LEAVE})
+            code = self.act(found)
+            if code is not None:
+                return code
+
+    def act(self, found: _Drafted) -> int | None:
+        """Do what is wished with a draft; the exit code, None to answer again."""
+        while True:
+            wish = _choice("What now?", {each: each for each in (CONVERT, SAVE, CONFIG, AGAIN, LEAVE)})
             if wish == LEAVE:
                 return 0
-            if wish != AGAIN:
+            if wish == AGAIN:
+                return None
+            if wish != CONFIG:
                 return self.keep(found, convert=wish == CONVERT)
+            if self.keep_as_config(found):
+                return 0
 
     # Questions --------------------------------------------------------------------------------------------------------
 
@@ -201,11 +218,34 @@ class _Wizard:
             folder = Path(_text("Where does the dataset go?", f"{self.stem}-dataset", _folder))
             if folder.exists() and any(folder.iterdir()):
                 overwrite = _yes(f"{folder} is not empty. Replace files that have the names of outputs?")
-        _write(path, draft_text(self.log, found.draft))
+        _write(path, self.text_for(path, found.draft))
         self.console.print(f"the spec is {printable(str(path))}", markup=False)
         if not convert:
             return 0
         return convert_all(Asked([self.log], found.spec, found.names), folder, overwrite=overwrite)
+
+    def text_for(self, path: Path, draft: DraftResult) -> str:
+        """The spec as a file of that name holds it."""
+        from hephaes_rpc.engine.specs.document import dump
+
+        if path.suffix.lower() == ".json":
+            return dump(draft_document(draft), "json")
+        return draft_text(self.log, draft)
+
+    def keep_as_config(self, found: _Drafted) -> bool:
+        """Ask for a name, then save the spec in the active workspace; whether that was taken."""
+        from hephaes_rpc.engine.specs.document import to_dict
+
+        name = _text("What is the config called?", self.stem, _name)
+        try:
+            with sidecar(self.arguments) as client:
+                params = {"name": name, "spec": to_dict(draft_document(found.draft))}
+                made = client.request("conversionConfigs/create", params)
+        except RpcError as error:
+            say(error.message)
+            return False
+        self.console.print(f"the config is {printable(made['name'])} ({made['id']})", markup=False)
+        return True
 
 
 def _spec(draft: DraftResult) -> ConversionSpec:
@@ -275,6 +315,10 @@ def _rate(text: str) -> bool | str:
     except ValueError:
         return "a number"
     return 0 < rate <= 1e9 or "a number greater than 0"
+
+
+def _name(text: str) -> bool | str:
+    return bool(text.strip()) or "a name"
 
 
 def _file(text: str) -> bool | str:
