@@ -72,17 +72,21 @@ class Pace:
 
 
 class Display:
-    """Shows how far one piece of work after the other is: a plain line every ``interval_s`` at most."""
+    """Shows how far one piece of work after the other is: a plain line every ``interval_s`` at most, from the first
+    state on; what is done sooner is not worth a line.
+    """
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
         self._pace = Pace()
-        self._shown_at = time.monotonic()
+        self._shown_at: float | None = None
 
     def update(self, name: str, phase: str, done: int, total: int, unit: str) -> None:
         """Show the state of the work ``name``, if the last line is old enough."""
         text = self._pace.describe(name, phase, done, total, unit)
         now = time.monotonic()
+        if self._shown_at is None:
+            self._shown_at = now
         if now - self._shown_at >= self._interval_s:
             self._shown_at = now
             say(f"{name}: {phase} {100 * done // max(total, 1)} %" + (f", {text}" if text else ""))
