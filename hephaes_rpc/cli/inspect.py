@@ -13,7 +13,7 @@ from hephaes_rpc.cli.terminal import amount, display, printable, seconds
 from hephaes_rpc.engine.logs.describe import NS_PER_S, LogInfo, StreamInfo, describe
 from hephaes_rpc.engine.logs.opening import open_log
 from hephaes_rpc.engine.logs.types import LogSummary
-from hephaes_rpc.engine.quality.analysis import quality_by_index, quality_by_messages
+from hephaes_rpc.engine.quality.indexed import quality_by_index
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import Quality
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action=argparse.BooleanOptionalAction,
-        help="read every message: checksums, what is damaged, how many differ, their quality (default: with --json)",
+        help="read every message: checksums, what is damaged, how many differ (default: with --json)",
     )
 
 
@@ -55,12 +55,7 @@ def _inspect(path: str, check: bool) -> tuple[dict[str, Any], LogInfo, Quality]:
 
             with display() as shown:
                 counted = count_messages(log, lambda done, total: shown.update(path, "read", done, total, "chunks"))
-                quality = quality_by_messages(
-                    log, lambda done, total: shown.update(path, "analyze", done, total, "bytes")
-                )
-        else:
-            quality = quality_by_index(log)
-        info, summary = describe(log), log.summary
+        info, quality, summary = describe(log), quality_by_index(log), log.summary
     document = {
         "path": summary.path,
         "outcome": summary.outcome,
@@ -196,7 +191,6 @@ def _facts(document: dict[str, Any]) -> list[str]:
     if document["outcome"] == "part":
         lines.append("outcome      part of the log cannot be read")
     score = document["quality"]["score"]["value"]
-    by = "all messages" if document["quality"]["basis"] == "messages" else "its index"
-    lines.append(f"quality      {score} of 100, by {by}")
+    lines.append(f"quality      {score} of 100, by its index; hephaes-rpc check looks into the messages")
     lines += [f"warning      {warning}" for warning in document["warnings"]]
     return lines

@@ -5,17 +5,17 @@ Exit codes of ``check``: 0 every log is, 3 one is not, 2 one could not be read.
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 import attrs
 
 from hephaes_rpc.cli.terminal import display, printable, say
 from hephaes_rpc.engine.logs.opening import open_log
-from hephaes_rpc.engine.quality.analysis import quality_by_messages
-from hephaes_rpc.engine.quality.gates import Verdict, judge
-from hephaes_rpc.engine.quality.indexed import WHOLE
-from hephaes_rpc.engine.specs.gates import GateError, parse_gate
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model import Quality
+
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.quality.gates import Verdict
 
 NOT_GOOD_ENOUGH = 3
 BAD_INPUT = 2
@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge each log by all its messages; print what was found."""
+    from hephaes_rpc.engine.specs.gates import GateError, parse_gate
+
     for gate in arguments.gate:
         try:
             parse_gate(gate)
@@ -53,6 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(path: str, arguments: argparse.Namespace) -> int:
+    from hephaes_rpc.engine.quality.analysis import quality_by_messages
+    from hephaes_rpc.engine.quality.gates import judge
+    from hephaes_rpc.engine.quality.indexed import WHOLE
+
     try:
         with display() as shown, open_log(path) as log:
 
@@ -78,7 +84,7 @@ def _check(path: str, arguments: argparse.Namespace) -> int:
     return NOT_GOOD_ENOUGH if reasons else 0
 
 
-def _reasons(quality: Quality, gates: list[Verdict], arguments: argparse.Namespace) -> list[str]:
+def _reasons(quality: Quality, gates: "list[Verdict]", arguments: argparse.Namespace) -> list[str]:
     """Why a log is not good enough."""
     asked = bool(arguments.gate) or arguments.min_score > 0
     least = arguments.fail_on or ("never" if asked else "error")
@@ -96,5 +102,5 @@ def lines(quality: Quality) -> list[str]:
     return [f"{finding.severity:7}  {finding.message}" for finding in quality.findings]
 
 
-def _gate(gate: Verdict) -> str:
+def _gate(gate: "Verdict") -> str:
     return f"{'passed' if gate.passed else 'FAILED':7}  {gate.message}"

@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 import apsw
 
+from hephaes_rpc.engine.datasets.publish import sync
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.store.connections import Connections, connect, drain, value
 
@@ -327,22 +328,14 @@ def _copy(source: apsw.Connection, target: Path) -> None:
                 while not backup.done:
                     backup.step()
             drain(copy, "PRAGMA journal_mode = DELETE")
-        _sync(temporary)
+        sync(temporary)
         temporary.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise os_error(error, f"{target} could not be written") from error
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
             temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def scripts(name: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import pytest
 
 from hephaes_rpc.engine.specs.document import SpecDocument
 from hephaes_rpc.engine.specs.spec import ConversionSpec
+from hephaes_rpc.model import Finding, Quality, Score, ScoreReason
 from hephaes_rpc.registry import REGISTRY
 from hephaes_rpc.store.configs import ConfigChange
 from hephaes_rpc.store.joblists import JobFilters
@@ -22,7 +23,7 @@ from tests.store.test_lists import count_statements
 STATEMENTS = {
     "workspaces/list": 5,
     "assets/list": 3,
-    "assets/get": 5,
+    "assets/get": 7,
     "tags/list": 2,
     "jobs/list": 2,
     "jobs/get": 1,
@@ -61,6 +62,7 @@ ASSET = {
     "last_indexed_time": (str, type(None)),
     "duplicate_of": (str, type(None)),
 }
+ITEM = {**ASSET, "tags": list, "score": (int, type(None)), "severity": (str, type(None))}
 PAGE = {"items": list, "total": int, "next_cursor": (str, type(None)), "total_is_lower_bound": bool}
 TAG = {"id": str, "name": str, "created_at": str}
 WORKSPACE = {
@@ -143,7 +145,9 @@ def fill(table: Table, n: int) -> None:
     for _ in range(n):
         k = workspace.assets.list().total
         asset = workspace.assets.register(Path(f"/logs/{k}.bag"), k, 1)
-        workspace.assets.save_metadata(asset.id, metadata(topics=[topic("/t")]), k, 1)
+        found = [Finding("gap", "warning", "/t", None, 1, 2, {"duration_ns": 1.0}, "a gap") for _ in range(n)]
+        quality = Quality("messages", Score(92, [ScoreReason(8, "gap", "/t", "a gap")]), found, [], None)
+        workspace.assets.save_metadata(asset.id, metadata(topics=[topic("/t")]), k, 1, quality=quality)
         workspace.tags.create(f"tag {k}")
         workspace.tags.attach(asset.id, f"tag {k}")
         workspace.jobs.create("index", [asset.id], {}, {})
@@ -223,10 +227,10 @@ def test_members(table: Table) -> None:
     assert_shape(page["items"][0], WORKSPACE)
     page = table.call("assets/list")
     assert_shape(page, PAGE)
-    assert_shape(page["items"][0], {**ASSET, "tags": list})
+    assert_shape(page["items"][0], ITEM)
     assert_shape(page["items"][0]["tags"][0], TAG)
     detail = table.call("assets/get", asset_id=page["items"][0]["id"])
-    assert set(detail) == {"asset", "metadata", "tags", "related_jobs", "conversions"}
+    assert set(detail) == {"asset", "metadata", "quality", "tags", "related_jobs", "conversions"}
     assert_shape(detail["asset"], ASSET)
     assert_shape(detail["metadata"], METADATA)
     assert_shape(table.call("tags/list")["items"][0], {**TAG, "asset_count": int})

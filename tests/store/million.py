@@ -24,6 +24,7 @@ from hephaes_rpc.store import assets, joblists, outputs
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.assets import AssetFilters
 from hephaes_rpc.store.assetsearch import ROOT_MARK
+from hephaes_rpc.store.findings import KINDS, SEVERITIES, kind_bit
 from hephaes_rpc.store.joblists import JobFilters
 from hephaes_rpc.store.outputs import OutputFilters
 from hephaes_rpc.store.values import now_us, to_json
@@ -77,18 +78,22 @@ def fill(workspace: OpenWorkspace, n: int) -> None:
             marked = path if path.startswith("/") else ROOT_MARK + path
             status = draw.choices(("indexed", "pending", "failed"), (96, 3, 1))[0]
             done = status == "indexed"
+            kinds = draw.choices((0, kind_bit(draw.choice(KINDS)), kind_bit("damaged_log")), (70, 29, 1))[0] * done
+            severity = (3 if kinds & kind_bit("damaged_log") else draw.choice((1, 2))) if kinds else 0
+            score = (draw.randrange(40, 100) if kinds else 100) if done else None
             duration, began = draw.lognormvariate(5, 1), 1_600_000_000_000_000_000 + draw.randrange(10**17)
             yield (
                 *(number, asset_id, path, name, kind, draw.randrange(10**10), 1, status),
                 *(number + 5_000_000 if done else None, duration if done else None, began if done else None),
                 f"{name} {kind} {marked}",
+                *(score, severity, kinds),
             )
 
     with workspace.db.write("assets") as session:
         session.many(
             "INSERT INTO assets (registered_at, id, file_path, file_name, file_type, file_size, mtime_ns,"
-            " indexing_status, last_indexed_at, duration, start_ns, search_text)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " indexing_status, last_indexed_at, duration, start_ns, search_text, score, severity, finding_kinds)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows(),
         )
     with workspace.db.write("assets") as session:
@@ -171,6 +176,10 @@ def measure(workspace: OpenWorkspace, only: str = "") -> float:
         low, high = around(1_600_000_000, 1_700_000_000)
         return {"start_after": datetime.fromtimestamp(low, UTC), "start_before": datetime.fromtimestamp(high, UTC)}
 
+    def scores() -> dict[str, Any]:
+        low, high = around(40, 100)
+        return {"min_score": int(low), "max_score": min(100, int(high) + 1)}
+
     def registered() -> dict[str, Any]:
         low, high = around(0, 365)
         return {"registered_after": now - timedelta(high), "registered_before": now - timedelta(low)}
@@ -207,6 +216,9 @@ def measure(workspace: OpenWorkspace, only: str = "") -> float:
         "start time": starts,
         "size": sizes,
         "registration": registered,
+        "score": scores,
+        "finding": lambda: {"finding": draw.choice(KINDS)},
+        "severity": lambda: {"severity": draw.choice(SEVERITIES)},
     }
     workspace.assets.list(AssetFilters(type="bag"))
     workspace.assets.memory.wait()

@@ -24,7 +24,7 @@ from hephaes_rpc.engine.logs.base import Payload
 from hephaes_rpc.engine.logs.describe import NS_PER_S, describe
 from hephaes_rpc.engine.logs.types import Int32s, Int64s
 from hephaes_rpc.engine.messages.decode import StreamDecoder
-from hephaes_rpc.engine.quality.analysis import quality_by_index
+from hephaes_rpc.engine.quality.indexed import quality_by_index
 from hephaes_rpc.engine.task import Context
 from hephaes_rpc.model import Quality
 

@@ -17,7 +17,7 @@ from hephaes_rpc.engine.quality import thresholds as at
 from hephaes_rpc.engine.quality.cadence import Silence
 from hephaes_rpc.engine.quality.clocks import Clock, clock_findings, sequence_of
 from hephaes_rpc.engine.quality.content import FieldRecord, FrameRecord, Run, StreamContent
-from hephaes_rpc.engine.quality.indexed import WHOLE, Examined, Window, examine, finding, index_findings
+from hephaes_rpc.engine.quality.indexed import WHOLE, Examined, Window, examine, finding, index_findings, topics_of
 from hephaes_rpc.engine.quality.score import in_order, score_of
 from hephaes_rpc.engine.quality.wording import counted, duration, share
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
@@ -37,13 +37,6 @@ class Read:
     content_fingerprint: str | None = None
 
 
-def quality_by_index(log: LogReader) -> Quality:
-    """What the index tells."""
-    examined = examine(log)
-    findings = in_order(index_findings(examined))
-    return Quality("index", score_of(findings), findings, _topics(examined))
-
-
 def quality_by_messages(log: LogReader, told: Told) -> Quality:
     """What index and messages tell.
 
@@ -58,7 +51,7 @@ def quality_by_messages(log: LogReader, told: Told) -> Quality:
     findings = in_order(findings_of(found))
     topics = [
         _with_content(topic, content, clock)
-        for topic, content, clock in zip(_topics(found.examined), found.contents, found.clocks, strict=True)
+        for topic, content, clock in zip(topics_of(found.examined), found.contents, found.clocks, strict=True)
     ]
     return Quality("messages", score_of(findings), findings, topics, found.content_fingerprint)
 
@@ -250,25 +243,6 @@ def _of_sequence(stream: Stream, clock: Clock, gaps: Sequence[Silence], failed: 
 
 
 # -- topics ------------------------------------------------------------------------------------------------------------
-
-
-def _topics(examined: Examined) -> list[TopicQuality]:
-    return [
-        TopicQuality(
-            topic=stream.topic,
-            message_type=stream.type_name,
-            message_count=len(cadence.times),
-            rate_hz=cadence.rate_hz,
-            period_ns=cadence.period_ns,
-            jitter_ns=cadence.jitter_ns,
-            is_regular=cadence.is_steady,
-            max_gap_ns=cadence.max_gap_ns,
-            missing=cadence.missing,
-            out_of_order=cadence.out_of_order,
-            duplicates=cadence.duplicates,
-        )
-        for stream, cadence in zip(examined.summary.streams, examined.cadences, strict=True)
-    ]
 
 
 def _with_content(topic: TopicQuality, content: StreamContent | None, clock: Clock | None) -> TopicQuality:

@@ -10,8 +10,9 @@ from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.logs.types import Int64s, LogSummary
 from hephaes_rpc.engine.quality import thresholds as at
 from hephaes_rpc.engine.quality.cadence import Cadence, Silence
+from hephaes_rpc.engine.quality.score import in_order, score_of
 from hephaes_rpc.engine.quality.wording import counted, duration, rate, share
-from hephaes_rpc.model import Finding, FindingKind, Severity
+from hephaes_rpc.model import Finding, FindingKind, Quality, Severity, TopicQuality
 
 _TICK_SAMPLE = 100_000
 
@@ -73,6 +74,13 @@ def examine(log: LogReader, window: Window = WHOLE) -> Examined:
     )
 
 
+def quality_by_index(log: LogReader) -> Quality:
+    """What the index tells of an open log."""
+    examined = examine(log)
+    findings = in_order(index_findings(examined))
+    return Quality("index", score_of(findings), findings, topics_of(examined))
+
+
 def index_findings(found: Examined) -> list[Finding]:
     """All findings of the index, in no order."""
     together = _common_gaps(list(found.steady))
@@ -97,6 +105,26 @@ def index_findings(found: Examined) -> list[Finding]:
             if len(stream.connections) == 1 and cadence.duplicates and not is_coarse:
                 findings.append(_duplicates(stream, cadence, found.tick_ns))
     return [*findings, *_edges(found)]
+
+
+def topics_of(examined: Examined) -> list[TopicQuality]:
+    """What the index tells of each stream of the summary, in its order."""
+    return [
+        TopicQuality(
+            topic=stream.topic,
+            message_type=stream.type_name,
+            message_count=len(cadence.times),
+            rate_hz=cadence.rate_hz,
+            period_ns=cadence.period_ns,
+            jitter_ns=cadence.jitter_ns,
+            is_regular=cadence.is_steady,
+            max_gap_ns=cadence.max_gap_ns,
+            missing=cadence.missing,
+            out_of_order=cadence.out_of_order,
+            duplicates=cadence.duplicates,
+        )
+        for stream, cadence in zip(examined.summary.streams, examined.cadences, strict=True)
+    ]
 
 
 def finding(
