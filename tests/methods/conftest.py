@@ -40,7 +40,11 @@ class Table:
         notifier.open()
         lifecycle: Any = None  # nothing here asks for it
         self.app = AppState(config, notifier, self.executor, lifecycle, time.monotonic())
-        self.app.store = AppStore(config)
+        self.open()
+
+    def open(self) -> None:
+        """Open the store, as a sidecar that starts does."""
+        self.app.store = AppStore(self.app.config)
         self.app.jobs = self.loop.run_until_complete(_queue(self.app))
 
     def context(self) -> RequestContext:

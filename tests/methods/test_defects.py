@@ -17,7 +17,6 @@ from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.jobs import records
 from hephaes_rpc.methods.conversions import representation_policy
 from hephaes_rpc.serde import unstructure
-from hephaes_rpc.store.app import AppStore
 from tests.methods.conftest import Table
 from tests.methods.test_conversion_configs import create
 from tests.methods.test_conversions import add, topic
@@ -134,7 +133,7 @@ def test_17_a_database_that_is_none_disturbs_nobody(table: Table) -> None:
     broken = table.call("workspaces/create", root_path=str(table.folder / "broken"), activate=False)
     table.app.store.close()
     Path(broken["database_path"]).write_bytes(b"this is no database at all" * 50)
-    table.app.store = AppStore(table.app.config)
+    table.open()
     listed = {item["id"]: item for item in table.call("workspaces/list")["items"]}
     assert listed[broken["id"]]["status"] == "invalid"
     assert listed[broken["id"]]["status_reason"]

@@ -26,7 +26,7 @@ def test_backup_check_and_restore(table: Table, log: Path) -> None:
     with database.open("r+b") as file:
         file.write(b"no database")
     table.app.store.close()
-    table.app.store = type(table.app.store)(table.app.config)
+    table.open()
     checked = table.call("workspaces/check", **one)
     assert not checked["ok"]
     assert "not a database" in checked["problems"][0]
