@@ -14,14 +14,23 @@ export interface CallOptions {
 
 /** A registered log; ``file_size`` is that at registration or at the last index. */
 export interface Asset {
+  /** by which it is named in requests */
   id: string;
+  /** absolute path of the file, or of the folder of a recording in several files */
   file_path: string;
+  /** the last part of its path */
   file_name: string;
+  /** `bag`, `mcap` or `db3`, or the format of the files of a recording */
   file_type: string;
+  /** bytes of the file, or of all files of the recording */
   file_size: number;
+  /** when it was registered */
   registered_time: string;
+  /** whether the log has been read */
   indexing_status: "pending" | "indexing" | "indexed" | "failed";
+  /** when it was last indexed */
   last_indexed_time: string | null;
+  /** id of the asset with the same content that was registered before */
   duplicate_of: string | null;
 }
 
@@ -33,39 +42,59 @@ export interface AssetAlreadyRegisteredData {
   file_path: string;
 }
 
-/** An asset with what is known of it; at most ten jobs and conversions, newest first. */
+/** An asset with what is known of it; at most ten jobs and conversions, newest first; no quality before indexing. */
 export interface AssetDetail {
   asset: Asset;
+  /** what a client keeps with it */
   metadata: AssetMetadata | null;
+  quality: Quality | null;
   tags: Tag[];
   related_jobs: Job[];
   conversions: ConversionSummary[];
 }
 
-/** An asset with its tags. */
+/** An asset with its tags; ``score`` and ``severity`` (of the worst finding) are null where nothing is known. */
 export interface AssetListItem {
+  /** by which it is named in requests */
   id: string;
+  /** absolute path of the file, or of the folder of a recording in several files */
   file_path: string;
+  /** the last part of its path */
   file_name: string;
+  /** `bag`, `mcap` or `db3`, or the format of the files of a recording */
   file_type: string;
+  /** bytes of the file, or of all files of the recording */
   file_size: number;
+  /** when it was registered */
   registered_time: string;
+  /** whether the log has been read */
   indexing_status: "pending" | "indexing" | "indexed" | "failed";
+  /** when it was last indexed */
   last_indexed_time: string | null;
+  /** id of the asset with the same content that was registered before */
   duplicate_of: string | null;
   tags: Tag[];
+  score: number | null;
+  severity: "info" | "warning" | "error" | null;
 }
 
 /** What indexing found; ``indexing_error`` is the last failure, cleared by success. */
 export interface AssetMetadata {
+  /** seconds from the first to the last message */
   duration: number | null;
   start_time: string | null;
   end_time: string | null;
+  /** stamp of the first message, nanoseconds since the Unix epoch */
   start_ns: number | null;
+  /** stamp of the first message, nanoseconds since the Unix epoch */
   start_ns_str: string | null;
+  /** stamp of the last message, nanoseconds since the Unix epoch */
   end_ns: number | null;
+  /** stamp of the last message, nanoseconds since the Unix epoch */
   end_ns_str: string | null;
+  /** how many messages it has */
   message_count: number;
+  /** how many topics it has */
   topic_count: number;
   sensor_types: string[];
   topics: TopicSummary[];
@@ -90,9 +119,13 @@ export interface AssetNotIndexedData {
 
 /** A page of assets. */
 export interface AssetPage {
+  /** one page, in the order of the list */
   items: AssetListItem[];
+  /** how many there are on all pages */
   total: number;
+  /** the `cursor` of the next page; null on the last one */
   next_cursor: string | null;
+  /** there are more than `total`: counting stops at 100,000 */
   total_is_lower_bound: boolean;
 }
 
@@ -113,8 +146,11 @@ export interface AuthoringCapabilities {
 
 /** A copy of a workspace's database; ``version`` is that of its tables. */
 export interface Backup {
+  /** the last part of its path */
   file_name: string;
+  /** when it was made */
   created_at: string;
+  /** size of the file */
   size_bytes: number;
   version: number;
   reason: "asked" | "daily" | "migration";
@@ -157,6 +193,7 @@ export interface Capabilities {
 /** Every element as another type: towards zero to integers, text parsed, text to bytes as UTF-8. */
 export interface Cast {
   kind: "cast";
+  /** data type of the values */
   dtype: "bytes" | "bool" | "int64" | "float32" | "float64" | "json";
 }
 
@@ -177,6 +214,7 @@ export interface Clamp {
 
 /** Who the client is; logged, nothing depends on it. */
 export interface ClientInfoInput {
+  /** what it is called */
   name: string;
   version?: string | null;
 }
@@ -199,24 +237,30 @@ export interface Computation {
 
 /** A column that a function of the user's makes; it has a value in every row. */
 export interface ComputedColumn {
+  /** data type of the values */
   dtype: "bytes" | "int64" | "float32" | "float64" | "bool";
   /** Length per dimension, -1 for any; ``[]`` is a scalar. */
   shape: number[];
+  /** a sentence for people */
   description: string | null;
 }
 
 /** Values joined along an axis. */
 export interface ConcatSource {
   kind: "concat";
-  sources: (PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource)[];
+  sources: (PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource | PointsSource | TfSource | KeyframeSource | ScanSource)[];
   axis: number;
 }
 
 /** A config with its document and its history. */
 export interface ConfigDetail {
+  /** by which it is named in requests */
   id: string;
+  /** what it is called */
   name: string;
+  /** a sentence for people */
   description: string | null;
+  /** what a client keeps with it */
   metadata: { [name: string]: Json };
   spec_document_version: number;
   spec_schema_name: string | null;
@@ -225,15 +269,20 @@ export interface ConfigDetail {
   spec_output_format: "parquet" | "tfrecord" | null;
   spec_output_compression: string | null;
   spec_feature_count: number;
+  /** how many revisions there are */
   revision_count: number;
   draft_count: number;
   migration_notes: string[];
   invalid_reason: string | null;
   latest_preview_available: boolean;
   latest_preview_updated_at: string | null;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
+  /** when it was last opened */
   last_opened_at: string | null;
+  /** where it stands */
   status: "ready" | "needs_migration" | "invalid";
   /** The document as it is stored; null where that is no JSON object. */
   spec_document_json: { [name: string]: Json } | null;
@@ -253,6 +302,7 @@ export interface ConfigDetail {
 
 /** How two revisions differ. */
 export interface ConfigDiff {
+  /** id of a conversion config */
   config_id: string;
   from_revision: number;
   to_revision: number;
@@ -264,9 +314,12 @@ export interface ConfigDiff {
 
 /** A config as text: a spec document, with name and description in its metadata. */
 export interface ConfigExport {
+  /** id of a conversion config */
   config_id: string;
+  /** counts from 1 */
   revision_number: number;
   format: "yaml" | "json";
+  /** the last part of its path */
   file_name: string;
   text: string;
 }
@@ -296,16 +349,23 @@ export interface ConfigNotFoundData {
 
 /** A page of configs. */
 export interface ConfigPage {
+  /** one page, in the order of the list */
   items: ConfigSummary[];
+  /** how many there are on all pages */
   total: number;
+  /** the `cursor` of the next page; null on the last one */
   next_cursor: string | null;
+  /** there are more than `total`: counting stops at 100,000 */
   total_is_lower_bound: boolean;
 }
 
 /** One state of a config's document. */
 export interface ConfigRevision {
+  /** by which it is named in requests */
   id: string;
+  /** id of a conversion config */
   config_id: string;
+  /** counts from 1 */
   revision_number: number;
   change_kind: "create" | "update" | "duplicate" | "migration" | "import";
   /** What changed, in words. */
@@ -318,6 +378,7 @@ export interface ConfigRevision {
   resolved_spec: ConversionSpec | null;
   /** Why it cannot be used. */
   invalid_reason: string | null;
+  /** when it was made */
   created_at: string;
 }
 
@@ -331,8 +392,11 @@ export interface ConfigRevisionNotFoundData {
 
 /** A saved conversion config; what begins with ``spec_`` is null or 0 while it is invalid. */
 export interface ConfigSummary {
+  /** by which it is named in requests */
   id: string;
+  /** what it is called */
   name: string;
+  /** a sentence for people */
   description: string | null;
   /** Free notes, part of the document. */
   metadata: { [name: string]: Json };
@@ -344,6 +408,7 @@ export interface ConfigSummary {
   spec_output_format: "parquet" | "tfrecord" | null;
   spec_output_compression: string | null;
   spec_feature_count: number;
+  /** how many revisions there are */
   revision_count: number;
   /** Draft revisions made for it. */
   draft_count: number;
@@ -353,7 +418,9 @@ export interface ConfigSummary {
   invalid_reason: string | null;
   latest_preview_available: boolean;
   latest_preview_updated_at: string | null;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
   /** When it was last run. */
   last_opened_at: string | null;
@@ -363,9 +430,13 @@ export interface ConfigSummary {
 
 /** A config after an update. */
 export interface ConfigUpdate {
+  /** by which it is named in requests */
   id: string;
+  /** what it is called */
   name: string;
+  /** a sentence for people */
   description: string | null;
+  /** what a client keeps with it */
   metadata: { [name: string]: Json };
   spec_document_version: number;
   spec_schema_name: string | null;
@@ -374,15 +445,20 @@ export interface ConfigUpdate {
   spec_output_format: "parquet" | "tfrecord" | null;
   spec_output_compression: string | null;
   spec_feature_count: number;
+  /** how many revisions there are */
   revision_count: number;
   draft_count: number;
   migration_notes: string[];
   invalid_reason: string | null;
   latest_preview_available: boolean;
   latest_preview_updated_at: string | null;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
+  /** when it was last opened */
   last_opened_at: string | null;
+  /** where it stands */
   status: "ready" | "needs_migration" | "invalid";
   spec_document_json: { [name: string]: Json } | null;
   spec_document_text: string | null;
@@ -399,20 +475,29 @@ export interface ConfigUpdate {
 export interface ConstantSource {
   kind: "constant";
   value: Json;
+  /** a sentence for people */
   description: string | null;
 }
 
 /** A conversion with its job and the files it has published (absolute paths, sorted). */
 export interface ConversionDetail {
+  /** by which it is named in requests */
   id: string;
+  /** id of a job */
   job_id: string;
+  /** where it stands */
   status: "queued" | "running" | "cancelling" | "succeeded" | "failed" | "cancelled" | "interrupted";
+  /** ids of assets */
   asset_ids: string[];
   config: { [name: string]: Json };
+  /** absolute path of the folder that outputs go to */
   output_path: string;
+  /** why it failed; null where it did not */
   error_message: string | null;
   representation_policy: RepresentationPolicy | null;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
   output_files: string[];
   job: Job;
@@ -432,9 +517,13 @@ export interface ConversionNotFoundData {
 
 /** A page of conversions. */
 export interface ConversionPage {
+  /** one page, in the order of the list */
   items: ConversionSummary[];
+  /** how many there are on all pages */
   total: number;
+  /** the `cursor` of the next page; null on the last one */
   next_cursor: string | null;
+  /** there are more than `total`: counting stops at 100,000 */
   total_is_lower_bound: boolean;
 }
 
@@ -457,21 +546,31 @@ export interface ConversionSpec {
   mapping: { [name: string]: string[] } | null;
   /** Of a mapping; None keeps the messages' own times. */
   resample: Resample | null;
+  /** Gates (``specs.gates``), such as ``camera >= 28 Hz, gap < 200 ms``: a log that fails one is not converted. */
+  quality: string[];
   output: ParquetOutput | TFRecordOutput;
   write_manifest: boolean;
 }
 
 /** A conversion; its status is that of its job. */
 export interface ConversionSummary {
+  /** by which it is named in requests */
   id: string;
+  /** id of a job */
   job_id: string;
+  /** where it stands */
   status: "queued" | "running" | "cancelling" | "succeeded" | "failed" | "cancelled" | "interrupted";
+  /** ids of assets */
   asset_ids: string[];
   config: { [name: string]: Json };
+  /** absolute path of the folder that outputs go to */
   output_path: string;
+  /** why it failed; null where it did not */
   error_message: string | null;
   representation_policy: RepresentationPolicy | null;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
 }
 
@@ -525,6 +624,7 @@ export interface Decoding {
 
 /** A kind of files, by extensions without dots. */
 export interface DialogFilter {
+  /** what it is called */
   name: string;
   extensions: string[];
 }
@@ -550,15 +650,23 @@ export interface DiskFullData {
 
 /** A draft with one of its revisions, the current one unless another is asked for; ``revisions``: newest first. */
 export interface DraftDetail {
+  /** by which it is named in requests */
   id: string;
+  /** id of the asset it was drafted from */
   source_asset_id: string | null;
+  /** where it stands */
   status: "draft" | "confirmed" | "saved" | "discarded";
+  /** counts from 1 */
   revision_number: number;
   confirmed_revision_number: number | null;
+  /** id of the conversion config it came from or was saved as */
   saved_config_id: string | null;
   preview_ready: boolean;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
+  /** when it was discarded */
   discarded_at: string | null;
   revision: DraftRevisionDetail;
   revisions: DraftRevision[];
@@ -584,15 +692,21 @@ export interface DraftOrigin {
   kind: "manual" | "inspection" | "template" | "legacy";
   source_topics: string[];
   provenance: { [name: string]: Json };
+  /** what was taken for granted, in sentences */
   assumptions: string[];
+  /** what may not be as expected, in sentences */
   warnings: string[];
 }
 
 /** A page of drafts. */
 export interface DraftPage {
+  /** one page, in the order of the list */
   items: DraftSummary[];
+  /** how many there are on all pages */
   total: number;
+  /** the `cursor` of the next page; null on the last one */
   next_cursor: string | null;
+  /** there are more than `total`: counting stops at 100,000 */
   total_is_lower_bound: boolean;
 }
 
@@ -658,7 +772,9 @@ export interface DraftResult {
   selected_topics: string[];
   trigger_topic: string | null;
   join_topics: string[];
+  /** what may not be as expected, in sentences */
   warnings: string[];
+  /** what was taken for granted, in sentences */
   assumptions: string[];
   unresolved_fields: string[];
   names: { [name: string]: string[] };
@@ -671,8 +787,11 @@ export interface DraftResult {
 
 /** One state of a draft's document. */
 export interface DraftRevision {
+  /** by which it is named in requests */
   id: string;
+  /** id of a draft */
   draft_id: string;
+  /** counts from 1 */
   revision_number: number;
   label: string | null;
   spec_document_version: number;
@@ -681,21 +800,28 @@ export interface DraftRevision {
   invalid_reason: string | null;
   /** It has a good preview: no bad record, the writer takes the rows, and there are rows if the dataset has any. */
   preview_ready: boolean;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
 }
 
 /** A revision with its document and what was made for it. */
 export interface DraftRevisionDetail {
+  /** by which it is named in requests */
   id: string;
+  /** id of a draft */
   draft_id: string;
+  /** counts from 1 */
   revision_number: number;
   label: string | null;
   spec_document_version: number;
   changes: (PatchAdd | PatchRemove | PatchReplace)[];
   invalid_reason: string | null;
   preview_ready: boolean;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
   /** The document as it is stored. */
   spec_document_json: { [name: string]: Json } | null;
@@ -727,9 +853,11 @@ export interface DraftStateData {
 
 /** A draft of a spec; its revisions are never changed. */
 export interface DraftSummary {
+  /** by which it is named in requests */
   id: string;
   /** The log it was drafted for. */
   source_asset_id: string | null;
+  /** where it stands */
   status: "draft" | "confirmed" | "saved" | "discarded";
   /** Of its current revision, the newest. */
   revision_number: number;
@@ -739,17 +867,22 @@ export interface DraftSummary {
   saved_config_id: string | null;
   /** The current revision has a good preview. */
   preview_ready: boolean;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
+  /** when it was discarded */
   discarded_at: string | null;
 }
 
 /** A drafted spec; ``draft_revision_id`` is the revision that keeps it, ``draft_id`` its draft. */
 export interface DraftedResult {
+  /** id of an asset */
   asset_id: string;
   request: InspectRequest;
   inspection: Inspection;
   draft: DraftResult;
+  /** id of a draft */
   draft_id: string | null;
   draft_revision_id: string | null;
   representation_policy: RepresentationPolicy;
@@ -758,6 +891,7 @@ export interface DraftedResult {
 /** What the writer made of the rows: ``error`` is why it refuses them; ``counts`` what it changed, by column. */
 export interface Encoding {
   format: string;
+  /** size of the file */
   size_bytes: number;
   counts: { [name: string]: { [name: string]: number } };
   error: string | null;
@@ -802,6 +936,7 @@ export interface EngineCapabilities {
 export interface Episode {
   episode_id: string;
   label: string;
+  /** seconds from the first to the last message */
   duration: number;
 }
 
@@ -823,7 +958,7 @@ export interface Estimate {
 
 /** One column. */
 export interface Feature {
-  source: PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource;
+  source: PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource | PointsSource | TfSource | KeyframeSource | ScanSource;
   /** ``native`` is the message's own type. */
   dtype: "bytes" | "int64" | "float32" | "float64" | "bool" | "json" | "native";
   /** Length per dimension, -1 for any; ``[]`` is a scalar; None checks nothing. */
@@ -833,7 +968,8 @@ export interface Feature {
   /** What stands in for a value that is not there. */
   missing: "default" | "zeros" | "forward_fill" | "drop" | "error";
   /** Applied in order. */
-  transforms: (Cast | Length | Clamp | Scale | Normalize | OneHot | MultiHot | ImageColorConvert | ImageResize | ImageCrop | ImageEncode)[];
+  transforms: (Cast | Length | Clamp | Scale | Normalize | OneHot | MultiHot | ImageColorConvert | ImageResize | ImageCrop | ImageDecode | ImageEncode)[];
+  /** a sentence for people */
   description: string | null;
   /** Tell absent values apart; without it they are written as zeros. */
   presence_flag: boolean;
@@ -869,9 +1005,33 @@ export interface FieldCandidate {
   confidence: number;
   /** Part of a std_msgs/Header. */
   is_header: boolean;
+  /** what may not be as expected, in sentences */
   warnings: string[];
   statistics: Statistics | null;
   image: ImageFacts | null;
+  points: PointFacts | null;
+}
+
+/** Something that is wrong with a log, or worth knowing before it is used; docs/quality.md tells of every kind. */
+export interface Finding {
+  kind: "damaged_log" | "undecodable_topic" | "gap" | "missing_messages" | "jitter" | "rate_change" | "out_of_order" | "duplicate_times" | "late_start" | "early_end" | "decode_failures" | "sequence_drops" | "clock_offset" | "clock_jump" | "unset_stamps" | "frozen_frames" | "repeated_frames" | "nonfinite_values" | "constant_field";
+  severity: "info" | "warning" | "error";
+  /** None where the whole log is meant. */
+  topic: string | null;
+  /** Dotted path in the messages of the topic; None where it is about no field. */
+  field: string | null;
+  /** stamp of the first message, nanoseconds since the Unix epoch */
+  start_ns: number | null;
+  /** stamp of the first message, nanoseconds since the Unix epoch */
+  start_ns_str: string | null;
+  /** stamp of the last message, nanoseconds since the Unix epoch */
+  end_ns: number | null;
+  /** stamp of the last message, nanoseconds since the Unix epoch */
+  end_ns_str: string | null;
+  /** What was measured, by names that belong to the kind. */
+  numbers: { [name: string]: number };
+  /** One sentence that names the topic, the numbers and the place. */
+  message: string;
 }
 
 /** What is read and what is written. */
@@ -892,6 +1052,7 @@ export interface Freshness {
 
 /** A function at the top of a script; ``problem`` is why no computation can call it, or None. */
 export interface Function {
+  /** what it is called */
   name: string;
   line: number;
   problem: string | null;
@@ -899,16 +1060,21 @@ export interface Function {
 
 /** A long time without a message. */
 export interface Gap {
+  /** stamp of the first message, nanoseconds since the Unix epoch */
   start_ns: number;
+  /** stamp of the first message, nanoseconds since the Unix epoch */
   start_ns_str: string;
+  /** seconds */
   duration_s: number;
 }
 
-/** State of the sidecar; ``jobs`` is null before ``initialize``. */
+/** State of the sidecar; ``jobs`` is null before ``initialize``, and while a database does not answer. */
 export interface Health {
+  /** where it stands */
   status: "ok";
   app_name: string;
   version: string;
+  /** seconds since the sidecar started */
   uptime_s: number;
   jobs: JobCounts | null;
 }
@@ -934,6 +1100,11 @@ export interface ImageCrop {
   height: number;
 }
 
+/** The pixels of an image or of an image file, ``[height, width, channels]``; depth images have one channel. */
+export interface ImageDecode {
+  kind: "image_decode";
+}
+
 /** An image as the bytes of a PNG or JPEG file; ``quality`` is JPEG's, 1 to 100, None is 75. */
 export interface ImageEncode {
   kind: "image_encode";
@@ -947,7 +1118,7 @@ export interface ImageFacts {
   height: number | null;
   /** Pixel encoding, or the format of a compressed image. */
   encoding: string;
-  /** ``png`` or ``jpeg`` where the data are such a file. */
+  /** ``png`` or ``jpeg`` where the data are such a file, ``h264`` or ``h265`` where they are such video. */
   file_format: string | null;
   /** Whether size or encoding differ between messages. */
   varies: boolean;
@@ -1020,6 +1191,7 @@ export interface InspectRequest {
 
 /** A log, field by field. */
 export interface InspectResult {
+  /** id of an asset */
   asset_id: string;
   request: InspectRequest;
   inspection: Inspection;
@@ -1031,12 +1203,18 @@ export interface Inspection {
   bag_path: string | null;
   ros_version: string | null;
   sample_n: number;
+  /** stamp of the first message, nanoseconds since the Unix epoch */
   start_ns: number | null;
+  /** stamp of the first message, nanoseconds since the Unix epoch */
   start_ns_str: string | null;
+  /** stamp of the last message, nanoseconds since the Unix epoch */
   end_ns: number | null;
+  /** stamp of the last message, nanoseconds since the Unix epoch */
   end_ns_str: string | null;
+  /** how many messages it has */
   message_count: number;
   topics: { [name: string]: TopicInspection };
+  /** what may not be as expected, in sentences */
   warnings: string[];
 }
 
@@ -1089,19 +1267,29 @@ export interface IoErrorData {
 
 /** A unit of background work; a retry is a job of its own that names its predecessor in ``retry_of``. */
 export interface Job {
+  /** by which it is named in requests */
   id: string;
   type: "index" | "convert" | "analyze";
+  /** where it stands */
   status: "queued" | "running" | "cancelling" | "succeeded" | "failed" | "cancelled" | "interrupted";
   target_asset_ids_json: string[];
   config_json: { [name: string]: Json };
   representation_policy: RepresentationPolicy | null;
+  /** absolute path of the folder that outputs go to */
   output_path: string | null;
+  /** why it failed; null where it did not */
   error_message: string | null;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
+  /** when it began to run */
   started_at: string | null;
+  /** when it ended */
   finished_at: string | null;
+  /** counts from 1 */
   attempt: number;
+  /** so many times is it tried */
   max_attempts: number;
   retry_of: string | null;
   progress: Progress | null;
@@ -1127,6 +1315,7 @@ export interface JobCounts {
 export interface JobError {
   kind: string;
   message: string;
+  /** what to do about it */
   hint: string | null;
   data: { [name: string]: Json };
 }
@@ -1141,6 +1330,7 @@ export interface JobFigures {
 /** A line of a job's log: what the sidecar did with it, or what its worker said. */
 export interface JobLogLine {
   number: number;
+  /** counts from 1 */
   attempt: number;
   time: string;
   level: "info" | "warning" | "error";
@@ -1150,8 +1340,11 @@ export interface JobLogLine {
 
 /** A page of a job's log; ``total`` counts the lines that are kept. */
 export interface JobLogPage {
+  /** one page, in the order of the list */
   items: JobLogLine[];
+  /** how many there are on all pages */
   total: number;
+  /** the `cursor` of the next page; null on the last one */
   next_cursor: string | null;
 }
 
@@ -1172,14 +1365,19 @@ export interface JobNotFoundData {
 
 /** A page of jobs. */
 export interface JobPage {
+  /** one page, in the order of the list */
   items: Job[];
+  /** how many there are on all pages */
   total: number;
+  /** the `cursor` of the next page; null on the last one */
   next_cursor: string | null;
+  /** there are more than `total`: counting stops at 100,000 */
   total_is_lower_bound: boolean;
 }
 
 /** One topic beside the trigger. */
 export interface Join {
+  /** name of a topic, as it is in the log */
   topic: string;
   sync_policy: "nearest" | "last-known-before" | "exact-within-tolerance";
   /** Largest distance from the row time, either way. */
@@ -1210,18 +1408,25 @@ export interface KeyCount {
   count: number;
 }
 
+/** Whether a message of H.264 or H.265 video is a keyframe, with which decoding can begin. */
+export interface KeyframeSource {
+  kind: "keyframe";
+  /** name of a topic, as it is in the log */
+  topic: string;
+}
+
 /** What is to be learnt. */
 export interface Labels {
   /** A feature. */
   primary: string | null;
   /** Where it comes from when no feature has it. */
-  source: PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource | null;
+  source: PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource | PointsSource | TfSource | KeyframeSource | ScanSource | null;
   /** Values, as text, to class numbers. */
   class_map: { [name: string]: number };
   /** A value is a list of classes. */
   multi_label: boolean;
   /** Of ``source``. */
-  transforms: (Cast | Length | Clamp | Scale | Normalize | OneHot | MultiHot | ImageColorConvert | ImageResize | ImageCrop | ImageEncode)[];
+  transforms: (Cast | Length | Clamp | Scale | Normalize | OneHot | MultiHot | ImageColorConvert | ImageResize | ImageCrop | ImageDecode | ImageEncode)[];
 }
 
 /** The length of a sequence checked (``exact``, ``min``, ``max``) or made (``pad_to``, ``truncate_to``). */
@@ -1313,7 +1518,9 @@ export interface OptionsInput {
 
 /** A column; nested ones by their leaves with dots between. */
 export interface OutputColumn {
+  /** what it is called */
   name: string;
+  /** data type of the values */
   dtype: string;
   shape: number[];
   nullable: boolean;
@@ -1324,8 +1531,11 @@ export interface OutputColumn {
 
 /** Part of a file; ``eof`` when it reaches the end. */
 export interface OutputContent {
+  /** absolute path of the file, or of the folder of a recording in several files */
   file_path: string;
+  /** of the content, as in HTTP */
   media_type: string | null;
+  /** size of the file */
   size_bytes: number;
   offset: number;
   data_base64: string;
@@ -1342,21 +1552,35 @@ export interface OutputContract {
 
 /** An output with the absolute path of its file. */
 export interface OutputDetail {
+  /** by which it is named in requests */
   id: string;
+  /** id of a conversion */
   conversion_id: string;
+  /** id of a job */
   job_id: string;
+  /** ids of assets */
   asset_ids: string[];
+  /** path below the folder of the conversion */
   relative_path: string;
+  /** the last part of its path */
   file_name: string;
   format: string;
   role: "dataset" | "manifest" | "report" | "sidecar";
+  /** of the content, as in HTTP */
   media_type: string | null;
+  /** size of the file */
   size_bytes: number;
+  /** whether the file is there */
   availability_status: "ready" | "missing" | "invalid";
+  /** what a client keeps with it */
   metadata: { [name: string]: Json };
+  /** the path that the REST backend served it under; its last part but one is the id */
   content_url: string;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
+  /** absolute path of the file, or of the folder of a recording in several files */
   file_path: string | null;
 }
 
@@ -1385,36 +1609,55 @@ export interface OutputNotFoundData {
 
 /** A page of outputs. */
 export interface OutputPage {
+  /** one page, in the order of the list */
   items: OutputSummary[];
+  /** how many there are on all pages */
   total: number;
+  /** the `cursor` of the next page; null on the last one */
   next_cursor: string | null;
+  /** there are more than `total`: counting stops at 100,000 */
   total_is_lower_bound: boolean;
 }
 
 /** What a dataset says of itself; TFRecord files have no row groups. */
 export interface OutputSchema {
   columns: OutputColumn[];
+  /** how many rows it has */
   row_count: number;
   row_groups: number;
+  /** what a client keeps with it */
   metadata: { [name: string]: Json };
 }
 
 /** A published file; ``size_bytes`` is 0 while it is missing. */
 export interface OutputSummary {
+  /** by which it is named in requests */
   id: string;
+  /** id of a conversion */
   conversion_id: string;
+  /** id of a job */
   job_id: string;
+  /** ids of assets */
   asset_ids: string[];
+  /** path below the folder of the conversion */
   relative_path: string;
+  /** the last part of its path */
   file_name: string;
   format: string;
   role: "dataset" | "manifest" | "report" | "sidecar";
+  /** of the content, as in HTTP */
   media_type: string | null;
+  /** size of the file */
   size_bytes: number;
+  /** whether the file is there */
   availability_status: "ready" | "missing" | "invalid";
+  /** what a client keeps with it */
   metadata: { [name: string]: Json };
+  /** the path that the REST backend served it under; its last part but one is the id */
   content_url: string;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
 }
 
@@ -1428,6 +1671,7 @@ export interface OutputUnavailableData {
 /** Parquet files. */
 export interface ParquetOutput {
   format: "parquet";
+  /** of what is written */
   compression: "none" | "snappy" | "gzip" | "brotli" | "lz4" | "zstd";
   /** ``wide`` is one table with a column per field; ``topics`` one file per field with every message. */
   layout: "wide" | "topics";
@@ -1446,6 +1690,7 @@ export interface ParquetOutput {
 /** Parquet files. */
 export interface ParquetOutputInput {
   format?: "parquet";
+  /** of what is written */
   compression?: "none" | "snappy" | "gzip" | "brotli" | "lz4" | "zstd";
   /** ``wide`` is one table with a column per field; ``topics`` one file per field with every message. */
   layout?: "wide" | "topics";
@@ -1490,13 +1735,16 @@ export interface PatchReplace {
 /** A field of a message; ``field_path`` None is the whole message. */
 export interface PathSource {
   kind: "path";
+  /** name of a topic, as it is in the log */
   topic: string;
+  /** names of fields, joined by dots, as in `pose.position.x` */
   field_path: string | null;
 }
 
 /** A row per message of one topic. */
 export interface PerMessageRows {
   kind: "per-message";
+  /** name of a topic, as it is in the log */
   topic: string;
   clock: string;
 }
@@ -1517,6 +1765,31 @@ export interface Persistence {
   supports_migration_on_load: boolean;
   supports_execute_from_saved_config: boolean;
   spec_document_version: number;
+}
+
+/** What the sampled messages say about their points. */
+export interface PointFacts {
+  /** Name to type (``float32``, ``uint16[3]``) of the fields that all of them have alike. */
+  fields: { [name: string]: string };
+  height: number | null;
+  width: number | null;
+  /** Whether the number of points differs between messages. */
+  varies: boolean;
+}
+
+/** The points of a PointCloud2: a list of points, each a list of the values of ``fields``. */
+export interface PointsSource {
+  kind: "points";
+  /** name of a topic, as it is in the log */
+  topic: string;
+  /** Names of fields of a point; ``name[2]`` and ``name[0:3]`` are elements of a field that has several. */
+  fields: string[];
+  /** Of all values; integers are only taken from fields of integers. */
+  dtype: "float32" | "float64" | "int64";
+  /** Lists of rows of points, as the cloud has them. */
+  organized: boolean;
+  /** Points with a NaN among ``fields`` are left out. */
+  skip_nans: boolean;
 }
 
 /** Which rows; of ``start_row``, ``offset_s`` and ``start_ns`` at most one. */
@@ -1553,6 +1826,7 @@ export interface PreviewResult {
   label_summary: { [name: string]: Json } | null;
   encoding: Encoding;
   estimate: Estimate;
+  /** what may not be as expected, in sentences */
   warnings: string[];
   /** No bad record, and the writer takes the rows. */
   preflight_ok: boolean;
@@ -1560,7 +1834,9 @@ export interface PreviewResult {
 
 /** A row; values that are long are told by their beginning and size, presence is 1 for the log's own values. */
 export interface PreviewRow {
+  /** stamp of the row, nanoseconds since the Unix epoch */
   timestamp_ns: number;
+  /** stamp of the row, nanoseconds since the Unix epoch */
   timestamp_ns_str: string;
   field_data: { [name: string]: Json };
   presence_data: { [name: string]: number };
@@ -1568,6 +1844,7 @@ export interface PreviewRow {
 
 /** Rows as the conversion writes them. */
 export interface PreviewedResult {
+  /** id of an asset */
   asset_id: string;
   request: PreviewRequest;
   preview: PreviewResult;
@@ -1576,16 +1853,38 @@ export interface PreviewedResult {
 
 /** How far a job is; ``percentage`` is monotone within an attempt, ``rate`` in units per second. */
 export interface Progress {
+  /** id of a job */
   job_id: string;
+  /** where it stands */
   status: "queued" | "running" | "cancelling" | "succeeded" | "failed" | "cancelled" | "interrupted";
+  /** what is being done */
   phase: "queued" | "index" | "analyze" | "plan" | "decode" | "write" | "publish";
+  /** how much of `total` is done, in `unit`; only grows within a phase */
   done: number;
+  /** how many there are on all pages */
   total: number;
+  /** of `done`, `total` and `rate` */
   unit: "bytes" | "rows" | "messages" | "assets";
+  /** of the whole job, 0 to 100 */
   percentage: number;
+  /** `unit` per second, lately */
   rate: number | null;
+  /** seconds that it will still take, by that rate */
   eta_s: number | null;
+  /** What is being worked on, in words. */
   message: string | null;
+}
+
+/** What is known of the quality of a log. */
+export interface Quality {
+  /** ``index`` until an ``analyze`` job has read the messages. */
+  basis: "index" | "messages";
+  score: Score;
+  /** The worst first, then by topic and time. */
+  findings: Finding[];
+  topics: TopicQuality[];
+  /** Of all readable messages, the same whatever the container; None until they were read. */
+  content_fingerprint: string | null;
 }
 
 /** Data of an error 422: the log failed a quality gate of the spec; other members may stand beside. */
@@ -1596,6 +1895,7 @@ export interface QualityGateData {
 
 /** A log that was found and not registered; ``detail`` is the sentence that ``assets/register`` answers with. */
 export interface RegistrationSkip {
+  /** absolute path of the file, or of the folder of a recording in several files */
   file_path: string;
   reason: "duplicate" | "invalid_path";
   detail: string;
@@ -1610,10 +1910,15 @@ export interface ReindexResult {
 
 /** A page that is written: one HTML file that loads nothing, to be opened in a browser or a web view. */
 export interface ReportResult {
+  /** id of an asset */
   asset_id: string;
+  /** absolute path of the file, or of the folder of a recording in several files */
   file_path: string;
+  /** of the content, as in HTTP */
   media_type: string;
+  /** size of the file */
   size_bytes: number;
+  /** of the content, as 64 hexadecimal digits */
   sha256: string;
 }
 
@@ -1622,10 +1927,12 @@ export interface RepresentationPolicy {
   policy_version: number;
   output_format: "parquet" | "tfrecord";
   requested_image_payload_contract: "bytes_v2" | "legacy_list_v1" | null;
+  /** how images are stored in the outputs */
   image_payload_contract: "bytes_v2" | "legacy_list_v1" | null;
   payload_encoding: string | null;
   null_encoding: string | null;
   compatibility_markers: string[];
+  /** what may not be as expected, in sentences */
   warnings: string[];
 }
 
@@ -1664,8 +1971,11 @@ export interface RestoredWorkspace {
 /** Rows in the order of the file; ``columns`` are those of the file or those that were asked for. */
 export interface RowPage {
   columns: string[];
+  /** one page, in the order of the list */
   items: ({ [name: string]: Json })[];
+  /** how many there are on all pages */
   total: number;
+  /** the `cursor` of the next page; null on the last one */
   next_cursor: string | null;
 }
 
@@ -1698,10 +2008,37 @@ export interface ScanResult {
   skipped: RegistrationSkip[];
 }
 
+/** The beams of a LaserScan: a list of beams, each a list of the values of ``fields`` as float32. */
+export interface ScanSource {
+  kind: "scan";
+  /** name of a topic, as it is in the log */
+  topic: string;
+  /** ``angle`` in radians, counterclockwise from the x axis; ``x`` and ``y`` of where the beam ends. */
+  fields: ("range" | "angle" | "intensity" | "x" | "y")[];
+  /** Ranges outside the limits that the scan tells, infinite ones and NaN: kept as they are, made NaN, brought to the nearer limit (NaN stays), or left out with their beams. */
+  out_of_range: "keep" | "nan" | "clamp" | "skip";
+}
+
 /** The name and version a dataset goes by. */
 export interface Schema {
+  /** what it is called */
   name: string;
   version: number;
+}
+
+/** How good a log is, 0 to 100; the reasons are sorted by their points, the greatest first. */
+export interface Score {
+  value: number;
+  reasons: ScoreReason[];
+}
+
+/** Why a score is not 100: the points that all findings of a kind on a topic take away. */
+export interface ScoreReason {
+  points: number;
+  kind: "damaged_log" | "undecodable_topic" | "gap" | "missing_messages" | "jitter" | "rate_change" | "out_of_order" | "duplicate_times" | "late_start" | "early_end" | "decode_failures" | "sequence_drops" | "clock_offset" | "clock_jump" | "unset_stamps" | "frozen_frames" | "repeated_frames" | "nonfinite_values" | "constant_field";
+  /** name of a topic, as it is in the log */
+  topic: string | null;
+  message: string;
 }
 
 /** What a script is. */
@@ -1726,9 +2063,13 @@ export interface ScriptFailedData {
 /** A script; ``changed``: it was enabled and is another now, ``missing``: it was enabled and is gone. */
 export interface ScriptInfo {
   path: string;
+  /** where it stands */
   status: "enabled" | "disabled" | "changed" | "missing";
+  /** size of the file */
   size_bytes: number | null;
+  /** of the content, as 64 hexadecimal digits */
   sha256: string | null;
+  /** when it was registered */
   registered_time: string | null;
 }
 
@@ -1749,14 +2090,19 @@ export interface ScriptNotFoundData {
 /** A page of scripts and the folder they lie in. */
 export interface ScriptPage {
   folder: string;
+  /** one page, in the order of the list */
   items: ScriptInfo[];
+  /** how many there are on all pages */
   total: number;
+  /** the `cursor` of the next page; null on the last one */
   next_cursor: string | null;
+  /** there are more than `total`: counting stops at 100,000 */
   total_is_lower_bound: boolean;
 }
 
 /** Name and version of this sidecar. */
 export interface ServerInfo {
+  /** what it is called */
   name: string;
   version: string;
 }
@@ -1797,7 +2143,7 @@ export interface Spread {
 /** Values of one shape put beside each other along a new axis. */
 export interface StackSource {
   kind: "stack";
-  sources: (PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource)[];
+  sources: (PathSource | ConstantSource | MetadataSource | ConcatSource | StackSource | PointsSource | TfSource | KeyframeSource | ScanSource)[];
   axis: number;
 }
 
@@ -1821,6 +2167,7 @@ export interface Statistics {
 /** TFRecord files of ``tf.train.Example``. */
 export interface TFRecordOutput {
   format: "tfrecord";
+  /** of what is written */
   compression: "none" | "gzip";
   /** As for Parquet; so are ``shards``, ``filename_template`` and ``write_manifest``. */
   layout: "wide" | "topics";
@@ -1840,6 +2187,7 @@ export interface TFRecordOutput {
 /** TFRecord files of ``tf.train.Example``. */
 export interface TFRecordOutputInput {
   format?: "tfrecord";
+  /** of what is written */
   compression?: "none" | "gzip";
   /** As for Parquet; so are ``shards``, ``filename_template`` and ``write_manifest``. */
   layout?: "wide" | "topics";
@@ -1858,8 +2206,11 @@ export interface TFRecordOutputInput {
 
 /** A tag of one workspace. */
 export interface Tag {
+  /** by which it is named in requests */
   id: string;
+  /** what it is called */
   name: string;
+  /** when it was made */
   created_at: string;
 }
 
@@ -1881,8 +2232,11 @@ export interface TagAlreadyExistsData {
 
 /** A tag with the number of assets that carry it. */
 export interface TagEntry {
+  /** by which it is named in requests */
   id: string;
+  /** what it is called */
   name: string;
+  /** when it was made */
   created_at: string;
   asset_count: number;
 }
@@ -1904,10 +2258,33 @@ export interface TagNotFoundData {
 
 /** A page of tags. */
 export interface TagPage {
+  /** one page, in the order of the list */
   items: TagEntry[];
+  /** how many there are on all pages */
   total: number;
+  /** the `cursor` of the next page; null on the last one */
   next_cursor: string | null;
+  /** there are more than `total`: counting stops at 100,000 */
   total_is_lower_bound: boolean;
+}
+
+/** The pose of a frame in another one at the row time: ``[x, y, z, qx, qy, qz, qw]``. */
+export interface TfSource {
+  kind: "tf";
+  /** In which the pose is told; it maps points from ``source_frame`` to here. */
+  target_frame: string;
+  /** Whose pose it is. */
+  source_frame: string;
+  /** Of transforms that hold at their stamp. */
+  topics: string[];
+  /** Of transforms that always hold. */
+  static_topics: string[];
+  /** Largest distance from the row time to a transform that is used; None is any. */
+  tolerance_ns: number | null;
+  /** Largest distance from the row time to a transform that is used; None is any. */
+  tolerance_ns_str: string | null;
+  /** The last transforms at or before the row time, instead of between two. */
+  no_future: boolean;
 }
 
 /** How the messages of one topic are decoded. */
@@ -1920,13 +2297,19 @@ export interface TopicDecoding {
 
 /** One topic. */
 export interface TopicInspection {
+  /** name of a topic, as it is in the log */
   topic: string;
   /** Null for a topic that the log does not have. */
   message_type: string | null;
+  /** how many messages it has */
   message_count: number;
+  /** stamp of the first message, nanoseconds since the Unix epoch */
   first_ns: number | null;
+  /** stamp of the first message, nanoseconds since the Unix epoch */
   first_ns_str: string | null;
+  /** stamp of the last message, nanoseconds since the Unix epoch */
   last_ns: number | null;
+  /** stamp of the last message, nanoseconds since the Unix epoch */
   last_ns_str: string | null;
   /** (messages - 1) / (last - first). */
   rate_hz: number;
@@ -1956,21 +2339,71 @@ export interface TopicInspection {
   sample_payloads: SampledMessage[];
   top_level_summary: { [name: string]: Json };
   field_candidates: { [name: string]: FieldCandidate };
+  /** what may not be as expected, in sentences */
   warnings: string[];
+}
+
+/** What was measured of one stream. */
+export interface TopicQuality {
+  /** name of a topic, as it is in the log */
+  topic: string;
+  message_type: string;
+  /** how many messages it has */
+  message_count: number;
+  /** (messages - 1) / span; None below two messages. */
+  rate_hz: number | null;
+  /** Median time between two messages; None below two messages. */
+  period_ns: number | null;
+  /** Median time between two messages; None below two messages. */
+  period_ns_str: string | null;
+  /** Median distance of the periods from their median. */
+  jitter_ns: number | null;
+  /** Median distance of the periods from their median. */
+  jitter_ns_str: string | null;
+  /** It comes at a steady rate; only then are gaps, missing messages, late starts and early ends told. */
+  is_regular: boolean;
+  /** Longest time between two messages that follow each other. */
+  max_gap_ns: number | null;
+  /** Longest time between two messages that follow each other. */
+  max_gap_ns_str: string | null;
+  /** Messages that should have come, by the period; 0 unless regular. */
+  missing: number;
+  /** Messages that lie in the file behind one with a later log time. */
+  out_of_order: number;
+  /** Messages with the log time of another one. */
+  duplicates: number;
+  /** Malformed messages; this and what follows is None until the messages were read. */
+  decode_failures: number | null;
+  /** Numbers left out by ``header.seq``; None where it does not count messages. */
+  sequence_missing: number | null;
+  /** Median of header stamp minus log time; None without stamps. */
+  stamp_offset_ns: number | null;
+  /** Median of header stamp minus log time; None without stamps. */
+  stamp_offset_ns_str: string | null;
+  /** Fields with a NaN or infinity -> messages that have one. */
+  nonfinite_fields: { [name: string]: number } | null;
+  /** Numeric fields that have one value in all messages. */
+  constant_fields: string[] | null;
 }
 
 /** One stream of an indexed log; ``rate_hz`` is (messages - 1) / span; ``undecodable`` says why, or null. */
 export interface TopicSummary {
+  /** what it is called */
   name: string;
   message_type: string;
+  /** how many messages it has */
   message_count: number;
   rate_hz: number;
   modality: string;
   encoding: string;
   schema_encoding: string;
+  /** stamp of the first message, nanoseconds since the Unix epoch */
   start_ns: number | null;
+  /** stamp of the first message, nanoseconds since the Unix epoch */
   start_ns_str: string | null;
+  /** stamp of the last message, nanoseconds since the Unix epoch */
   end_ns: number | null;
+  /** stamp of the last message, nanoseconds since the Unix epoch */
   end_ns_str: string | null;
   max_gap_ns: number | null;
   max_gap_ns_str: string | null;
@@ -2008,6 +2441,7 @@ export interface UnsupportedData {
 
 /** An upload that expires after 24 hours. */
 export interface UploadBegun {
+  /** id of an upload */
   upload_id: string;
 }
 
@@ -2057,6 +2491,7 @@ export interface WorkDoneBegin {
   title: string;
   kind: "begin";
   cancellable: boolean;
+  /** of the whole job, 0 to 100 */
   percentage: number;
 }
 
@@ -2069,6 +2504,7 @@ export interface WorkDoneEnd {
 /** How far the work is. */
 export interface WorkDoneReport {
   message: string | null;
+  /** of the whole job, 0 to 100 */
   percentage: number | null;
   kind: "report";
 }
@@ -2081,15 +2517,22 @@ export interface WorkerDiedData {
 
 /** A registered workspace; ``active_job_count`` is 0 unless it is ready. */
 export interface Workspace {
+  /** by which it is named in requests */
   id: string;
+  /** what it is called */
   name: string;
   active_job_count: number;
+  /** absolute path of the folder that holds `.hephaes` */
   root_path: string;
   workspace_dir: string;
   database_path: string;
+  /** when it was made */
   created_at: string;
+  /** when it was last changed */
   updated_at: string;
+  /** when it was last opened */
   last_opened_at: string | null;
+  /** where it stands */
   status: "ready" | "missing" | "invalid";
   status_reason: string | null;
 }
@@ -2104,6 +2547,7 @@ export interface WorkspaceBusyData {
 
 /** What is wrong with a workspace. */
 export interface WorkspaceCheck {
+  /** id of a workspace */
   workspace_id: string;
   ok: boolean;
   problems: string[];
@@ -2147,10 +2591,15 @@ export interface WorkspaceNotReadyData {
 
 /** A page of the registry; ``active_workspace_id`` is null when none is ready. */
 export interface WorkspacePage {
+  /** one page, in the order of the list */
   items: Workspace[];
+  /** how many there are on all pages */
   total: number;
+  /** the `cursor` of the next page; null on the last one */
   next_cursor: string | null;
+  /** there are more than `total`: counting stops at 100,000 */
   total_is_lower_bound: boolean;
+  /** id of the workspace of requests that name none */
   active_workspace_id: string | null;
 }
 
@@ -2158,15 +2607,21 @@ export interface WorkspacePage {
 export interface InitializeParams {
   /** the sidecar ends when this process does; null watches nobody */
   processId?: number | null;
+  /** the client's name and version; logged */
   clientInfo?: ClientInfoInput | null;
   /** `window.openFileDialog: true` announces the file dialog */
   capabilities?: { [name: string]: Json } | null;
   /** these win over the environment */
   initializationOptions?: OptionsInput | null;
+  /** How much ``$/logTrace`` tells. */
   trace?: "off" | "messages" | "verbose" | null;
+  /** accepted as clients send it; it means nothing */
   locale?: string | null;
+  /** accepted as clients send it; `initializationOptions` says where the workspace is */
   rootPath?: string | null;
+  /** accepted as clients send it; `initializationOptions` says where the workspace is */
   rootUri?: string | null;
+  /** accepted as clients send it; `initializationOptions` says where the workspace is */
   workspaceFolders?: ({ [name: string]: Json })[] | null;
   /** progress of the request is reported under this token by $/progress */
   workDoneToken?: string | number;
@@ -2174,12 +2629,24 @@ export interface InitializeParams {
 
 /** Params of `$/cancelRequest`. */
 export interface CancelRequestParams {
+  /** As the client gave it. */
   id: string | number;
 }
 
 /** Params of `$/setTrace`. */
 export interface SetTraceParams {
+  /** ``messages``: a line for every answer; ``verbose``: with its id and size. */
   value: "off" | "messages" | "verbose";
+}
+
+/** Params of `assets/analyze`. */
+export interface AssetsAnalyzeParams {
+  /** Id of a registered log. */
+  asset_id: string;
+  /** without it the active workspace is meant */
+  workspace_id?: string | null;
+  /** progress of the request is reported under this token by $/progress */
+  workDoneToken?: string | number;
 }
 
 /** Params of `assets/attachTag`. */
@@ -2254,6 +2721,14 @@ export interface AssetsListParams {
   registered_after?: string | null;
   /** Likewise. */
   registered_before?: string | null;
+  /** Bound of the score of quality; assets without one are left out. */
+  min_score?: number | null;
+  /** Likewise. */
+  max_score?: number | null;
+  /** At least one finding is of this kind. */
+  finding?: "damaged_log" | "undecodable_topic" | "gap" | "missing_messages" | "jitter" | "rate_change" | "out_of_order" | "duplicate_times" | "late_start" | "early_end" | "decode_failures" | "sequence_drops" | "clock_offset" | "clock_jump" | "unset_stamps" | "frozen_frames" | "repeated_frames" | "nonfinite_values" | "constant_field" | null;
+  /** At least one finding is as severe as this, or more. */
+  severity?: "info" | "warning" | "error" | null;
 }
 
 /** Params of `assets/register`. */
@@ -2362,6 +2837,7 @@ export interface ConversionConfigsCreateParams {
   spec: { [name: string]: Json };
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** a sentence for people */
   description?: string | null;
   /** without them those of the document */
   metadata?: { [name: string]: Json } | null;
@@ -2401,6 +2877,7 @@ export interface ConversionConfigsExportParams {
   workspace_id?: string | null;
   /** by default the newest */
   revision_number?: number | null;
+  /** Of the document. */
   format?: "yaml" | "json";
 }
 
@@ -2510,6 +2987,7 @@ export interface ConversionsDraftParams {
   thumbnails?: boolean;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** What to draft: template, names, topics, format. */
   draft_request?: DraftRequestInput;
   /** progress of the request is reported under this token by $/progress */
   workDoneToken?: string | number;
@@ -2517,6 +2995,7 @@ export interface ConversionsDraftParams {
 
 /** Params of `conversions/get`. */
 export interface ConversionsGetParams {
+  /** id of a conversion */
   conversion_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2556,7 +3035,9 @@ export interface ConversionsListParams {
   workspace_id?: string | null;
   /** A field of the items, after - to descend; without it the order is the one the method tells of. */
   sort?: "created_at" | "-created_at" | null;
+  /** how images are stored in the outputs */
   image_payload_contract?: string | null;
+  /** images are (not) stored as lists of integers, as old versions did */
   legacy_compatible?: boolean | null;
 }
 
@@ -2606,6 +3087,7 @@ export interface DashboardTrendsParams {
 
 /** Params of `drafts/confirm`. */
 export interface DraftsConfirmParams {
+  /** id of a draft */
   draft_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2633,6 +3115,7 @@ export interface DraftsCreateParams {
   thumbnails?: boolean;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** What to draft: template, names, topics, format. */
   draft_request?: DraftRequestInput;
   /** of the first revision */
   label?: string | null;
@@ -2642,6 +3125,7 @@ export interface DraftsCreateParams {
 
 /** Params of `drafts/discard`. */
 export interface DraftsDiscardParams {
+  /** id of a draft */
   draft_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2649,6 +3133,7 @@ export interface DraftsDiscardParams {
 
 /** Params of `drafts/get`. */
 export interface DraftsGetParams {
+  /** id of a draft */
   draft_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2668,13 +3153,17 @@ export interface DraftsListParams {
   workspace_id?: string | null;
   /** A field of the items, after - to descend; without it the order is the one the method tells of. */
   sort?: "updated_at" | "-updated_at" | "created_at" | "-created_at" | null;
+  /** where it stands */
   status?: "draft" | "confirmed" | "saved" | "discarded" | null;
+  /** id of an asset */
   asset_id?: string | null;
+  /** id of the conversion config it came from or was saved as */
   saved_config_id?: string | null;
 }
 
 /** Params of `drafts/preview`. */
 export interface DraftsPreviewParams {
+  /** id of a draft */
   draft_id: string;
   /** How many. */
   sample_n?: number;
@@ -2700,26 +3189,31 @@ export interface DraftsPreviewParams {
 
 /** Params of `drafts/saveConfig`. */
 export interface DraftsSaveConfigParams {
+  /** id of a draft */
   draft_id: string;
   /** unique, whatever the case and the blanks */
   name: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** a sentence for people */
   description?: string | null;
 }
 
 /** Params of `drafts/update`. */
 export interface DraftsUpdateParams {
+  /** id of a draft */
   draft_id: string;
   /** a spec, or a spec document with metadata */
   spec: { [name: string]: Json };
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** A note on the revision, for people. */
   label?: string | null;
 }
 
 /** Params of `jobs/cancel`. */
 export interface JobsCancelParams {
+  /** id of a job */
   job_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2727,6 +3221,7 @@ export interface JobsCancelParams {
 
 /** Params of `jobs/get`. */
 export interface JobsGetParams {
+  /** id of a job */
   job_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2742,15 +3237,21 @@ export interface JobsListParams {
   workspace_id?: string | null;
   /** A field of the items, after - to descend; without it the order is the one the method tells of. */
   sort?: "updated_at" | "-updated_at" | "created_at" | "-created_at" | null;
+  /** Of that type only. */
   type?: "index" | "convert" | "analyze" | null;
+  /** Of that status only. */
   status?: "queued" | "running" | "cancelling" | "succeeded" | "failed" | "cancelled" | "interrupted" | null;
+  /** On that asset only. */
   asset_id?: string | null;
+  /** made then or later */
   created_after?: string | null;
+  /** made then or earlier */
   created_before?: string | null;
 }
 
 /** Params of `jobs/logs`. */
 export interface JobsLogsParams {
+  /** id of a job */
   job_id: string;
   /** Items of a page at most. */
   limit?: number;
@@ -2764,6 +3265,7 @@ export interface JobsLogsParams {
 
 /** Params of `jobs/retry`. */
 export interface JobsRetryParams {
+  /** id of a job */
   job_id: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
@@ -2847,6 +3349,7 @@ export interface ScriptsCheckParams {
   function?: string | null;
   /** with asset_id: run the computations of this spec over its first rows */
   spec?: { [name: string]: Json } | null;
+  /** id of an asset */
   asset_id?: string | null;
   /** progress of the request is reported under this token by $/progress */
   workDoneToken?: string | number;
@@ -2862,6 +3365,7 @@ export interface ScriptsListParams {
   workspace_id?: string | null;
   /** A field of the items, after - to descend; without it the order is the one the method tells of. */
   sort?: "path" | "-path" | null;
+  /** where it stands */
   status?: "enabled" | "disabled" | "changed" | "missing" | null;
 }
 
@@ -2871,6 +3375,7 @@ export interface ScriptsRegisterParams {
   path: string;
   /** without it the active workspace is meant */
   workspace_id?: string | null;
+  /** False: specs may name it no longer. */
   enabled?: boolean;
 }
 
@@ -2896,16 +3401,19 @@ export interface TagsListParams {
 
 /** Params of `workspaces/activate`. */
 export interface WorkspacesActivateParams {
+  /** id of a workspace */
   workspace_id: string;
 }
 
 /** Params of `workspaces/backup`. */
 export interface WorkspacesBackupParams {
+  /** id of a workspace */
   workspace_id: string;
 }
 
 /** Params of `workspaces/check`. */
 export interface WorkspacesCheckParams {
+  /** id of a workspace */
   workspace_id: string;
 }
 
@@ -2915,12 +3423,15 @@ export interface WorkspacesCreateParams {
   root_path: string;
   /** without it the name of the folder */
   name?: string | null;
+  /** Take it for the workspace of requests that name none. */
   activate?: boolean;
 }
 
 /** Params of `workspaces/delete`. */
 export interface WorkspacesDeleteParams {
+  /** id of a workspace */
   workspace_id: string;
+  /** The older database goes too; without it, one that is there forbids the deletion. */
   force?: boolean;
 }
 
@@ -2936,6 +3447,7 @@ export interface WorkspacesListParams {
 
 /** Params of `workspaces/restore`. */
 export interface WorkspacesRestoreParams {
+  /** id of a workspace */
   workspace_id: string;
   /** of a backup, as workspaces/check lists them; null: the newest */
   file_name?: string | null;
@@ -2943,87 +3455,125 @@ export interface WorkspacesRestoreParams {
 
 /** Params of `$/progress`. */
 export interface ProgressParams {
+  /** The ``workDoneToken`` of the request. */
   token: string | number;
+  /** ``begin`` first, then any number of ``report``, then ``end``. */
   value: WorkDoneBegin | WorkDoneReport | WorkDoneEnd;
 }
 
 /** Params of `$/logTrace`. */
 export interface LogTraceParams {
+  /** Which method was answered, and how long it took. */
   message: string;
+  /** The id of the request and the size of its answer, for ``verbose``. */
   verbose: string | null;
 }
 
 /** Params of `assets/didChange`. */
 export interface AssetsDidChangeParams {
+  /** id of a workspace */
   workspace_id: string | null;
+  /** what has changed; null when it may be anything */
   ids: string[] | null;
+  /** What was done. */
   reason: "created" | "updated" | "deleted" | "refreshed";
 }
 
 /** Params of `conversionConfigs/didChange`. */
 export interface ConversionConfigsDidChangeParams {
+  /** id of a workspace */
   workspace_id: string | null;
+  /** what has changed; null when it may be anything */
   ids: string[] | null;
+  /** What was done. */
   reason: "created" | "updated" | "deleted" | "refreshed";
 }
 
 /** Params of `drafts/didChange`. */
 export interface DraftsDidChangeParams {
+  /** id of a workspace */
   workspace_id: string | null;
+  /** what has changed; null when it may be anything */
   ids: string[] | null;
+  /** What was done. */
   reason: "created" | "updated" | "deleted" | "refreshed";
 }
 
 /** Params of `jobs/didChange`. */
 export interface JobsDidChangeParams {
+  /** the job as it is now */
   job: Job;
 }
 
 /** Params of `jobs/progress`. */
 export interface JobsProgressParams {
+  /** id of a job */
   job_id: string;
+  /** where it stands */
   status: "queued" | "running" | "cancelling" | "succeeded" | "failed" | "cancelled" | "interrupted";
+  /** what is being done */
   phase: "queued" | "index" | "analyze" | "plan" | "decode" | "write" | "publish";
+  /** how much of `total` is done, in `unit`; only grows within a phase */
   done: number;
+  /** how many there are on all pages */
   total: number;
+  /** of `done`, `total` and `rate` */
   unit: "bytes" | "rows" | "messages" | "assets";
+  /** of the whole job, 0 to 100 */
   percentage: number;
+  /** `unit` per second, lately */
   rate: number | null;
+  /** seconds that it will still take, by that rate */
   eta_s: number | null;
+  /** What is being worked on, in words. */
   message: string | null;
 }
 
 /** Params of `outputs/didChange`. */
 export interface OutputsDidChangeParams {
+  /** id of a workspace */
   workspace_id: string | null;
+  /** what has changed; null when it may be anything */
   ids: string[] | null;
+  /** What was done. */
   reason: "created" | "updated" | "deleted" | "refreshed";
 }
 
 /** Params of `tags/didChange`. */
 export interface TagsDidChangeParams {
+  /** id of a workspace */
   workspace_id: string | null;
+  /** what has changed; null when it may be anything */
   ids: string[] | null;
+  /** What was done. */
   reason: "created" | "updated" | "deleted" | "refreshed";
 }
 
 /** Params of `window/logMessage`. */
 export interface WindowLogMessageParams {
+  /** How grave it is. */
   type: 1 | 2 | 3;
+  /** A line of the log. */
   message: string;
 }
 
 /** Params of `window/openFileDialog`. */
 export interface WindowOpenFileDialogParams {
+  /** What to show at the top. */
   title: string;
+  /** Which files to offer. */
   filters: DialogFilter[];
+  /** More than one file may be chosen. */
   multiple: boolean;
 }
 
 /** Params of `workspaces/didChange`. */
 export interface WorkspacesDidChangeParams {
+  /** id of a workspace */
   workspace_id: string | null;
+  /** what has changed; null when it may be anything */
   ids: string[] | null;
+  /** What was done. */
   reason: "created" | "updated" | "deleted" | "refreshed";
 }
 
@@ -3037,6 +3587,8 @@ export interface Requests {
   health: { params: undefined; result: Health };
   /** The OpenRPC document of this very server. */
   "rpc.discover": { params: undefined; result: { [name: string]: Json } };
+  /** Read all messages of an indexed log for what is wrong with it; answers when that is done. */
+  "assets/analyze": { params: AssetsAnalyzeParams; result: AssetDetail };
   /** Give an asset a tag. */
   "assets/attachTag": { params: AssetsAttachTagParams; result: AssetDetail };
   /** Take a tag from an asset; a tag that no other asset carries is gone with it. */
@@ -3297,6 +3849,9 @@ export abstract class Methods {
     this.call("rpc.discover", undefined, options);
 
   readonly assets = {
+    /** Read all messages of an indexed log for what is wrong with it; answers when that is done. */
+    analyze: (params: AssetsAnalyzeParams, options?: CallOptions): Promise<AssetDetail> =>
+      this.call("assets/analyze", params, options),
     /** Give an asset a tag. */
     attachTag: (params: AssetsAttachTagParams, options?: CallOptions): Promise<AssetDetail> =>
       this.call("assets/attachTag", params, options),
