@@ -74,6 +74,80 @@ def test_sequence_numbers_stay(tmp_path):
     assert found[0] == found[1]
 
 
+def with_asides(path: Path, attachment_bytes: int = 5000) -> Path:
+    """A log with two attachments and two metadata records between its chunks and behind them."""
+    from mcap.writer import Writer
+
+    with path.open("wb") as file:
+        writer = Writer(file, chunk_size=2000)
+        writer.start()
+        schema = writer.register_schema("std_msgs/msg/Int8", "ros2msg", b"int8 data")
+        channel = writer.register_channel("/a", "cdr", schema)
+        for k in range(300):
+            writer.add_message(channel, k, b"\0\1\0\0" + bytes([k % 128]), k)
+            if k == 100:
+                writer.add_attachment(1, 2, "calib.yaml", "text/yaml", b"a" * attachment_bytes)
+                writer.add_metadata("run", {"operator": "ä", "empty": ""})
+        writer.add_attachment(3, 4, "", "", b"")
+        writer.add_metadata("end", {})
+        writer.finish()
+    return path
+
+
+def asides(path: Path) -> tuple[list[tuple[int, int, str, str, bytes]], list[tuple[str, dict[str, str]]]]:
+    """Attachments and metadata as another reader sees them."""
+    from mcap.reader import make_reader
+
+    with path.open("rb") as file:
+        reader = make_reader(file, validate_crcs=True)
+        attachments = [(a.create_time, a.log_time, a.name, a.media_type, a.data) for a in reader.iter_attachments()]
+        metadata = [(m.name, m.metadata) for m in reader.iter_metadata()]
+    return sorted(attachments), sorted(metadata, key=lambda m: m[0])
+
+
+def test_attachments_and_metadata_come_along(tmp_path, capsys):
+    path = with_asides(tmp_path / "a.mcap")
+    assert run(["salvage", str(path), "-o", str(tmp_path / "new.mcap")]) == 0
+    told = capsys.readouterr().out
+    assert "2 attachments and 2 metadata records" in told
+    assert "nothing is missing" in told
+    assert asides(tmp_path / "new.mcap") == asides(path)
+    assert len(asides(path)[0]) == 2
+
+
+def test_attachments_that_are_damaged_are_told(tmp_path, capsys):
+    path = with_asides(tmp_path / "a.mcap")
+    data = path.read_bytes()
+    at = data.index(b"a" * 100)
+    path.write_bytes(data[:at] + b"b" + data[at + 1 :])
+    assert run(["salvage", str(path), "-o", str(tmp_path / "one.mcap"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["messages_written"], said["attachments_written"], said["metadata_written"]) == (300, 1, 2)
+    assert said["left_out"][0].endswith("the CRC of attachment 'calib.yaml' does not match; it is left out")
+    path.write_bytes(data[: at + 2000])
+    assert run(["salvage", str(path), "-o", str(tmp_path / "two.mcap"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["attachments_written"], said["metadata_written"]) == (0, 0)
+    assert "an attachment is damaged" in said["left_out"][0]
+    assert 40 < said["messages_written"] < 300
+    garbage = data.index(b"calib.yaml") - 30
+    path.write_bytes(data[:garbage] + bytes(50) + data[garbage + 50 :])
+    assert run(["salvage", str(path), "-o", str(tmp_path / "three.mcap"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["messages_written"] == 300
+    assert said["gaps"]
+    assert (tmp_path / "three.mcap").exists()
+
+
+def test_what_the_parts_of_a_recording_repeat_comes_once(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    for k in range(2):
+        with_asides(tmp_path / "run" / f"run_{k}.mcap", 5000 + k)
+    assert run(["salvage", str(tmp_path / "run"), "-o", str(tmp_path / "new.mcap"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["messages_written"], said["attachments_written"], said["metadata_written"]) == (600, 3, 2)
+
+
 def test_the_log_is_never_overwritten(tmp_path, capsys):
     path = write_mcap(tmp_path / "a.mcap", MESSAGES)
     (tmp_path / "link.mcap").symlink_to(path)

@@ -42,6 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
             "path": str(target),
             "size_bytes": size_bytes,
             "messages_written": done.messages,
+            "attachments_written": done.attachments,
+            "metadata_written": done.metadata,
+            "left_out": done.left_out,
             "outcome": summary.outcome,
             "recovered": summary.recovered,
             "reason": summary.reason,
@@ -53,9 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         print()
         return 0
     print(printable(f"{done.messages:,} messages in {target} ({amount(size_bytes, 'bytes')}), read back"))
-    for gap in summary.gaps:
+    if done.attachments or done.metadata:
+        print(f"{done.attachments:,} attachments and {done.metadata:,} metadata records beside them")
+    for gap in [*summary.gaps, *done.left_out]:
         print(printable(f"lost  {gap}"))
-    if not summary.gaps:
+    if not summary.gaps and not done.left_out:
         print("nothing is missing of the log")
     return 0
 

@@ -1,10 +1,10 @@
 """What every open log offers, and what the readers of single files share: an index in memory, and a summary of it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePath
 from types import TracebackType
-from typing import ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from attrs import evolve
@@ -26,6 +26,9 @@ from hephaes_rpc.engine.logs.types import (
     Walk,
 )
 from hephaes_rpc.errors import LogError
+
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.logs.asides import Aside
 
 Progress: TypeAlias = Callable[[int, int], None]
 Payload: TypeAlias = bytes | memoryview
@@ -66,6 +69,10 @@ class LogReader(ABC):
     @abstractmethod
     def stored(self, i: int, slots: Int32s) -> tuple[Payload, Walk, Int64s]:
         """As ``messages``, payloads as they are stored, with their sequence numbers (0 where there are none)."""
+
+    def asides(self) -> "Iterator[Aside]":
+        """What the log holds beside its messages, and what of that cannot be read."""
+        return iter(())
 
     @abstractmethod
     def rescan(self) -> None:

@@ -4,13 +4,14 @@ Strategy: connections are numbered anew over all parts, chunks follow each other
 the parts with slots translated, and their answers are put behind each other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
+from hephaes_rpc.engine.logs.asides import Aside, LeftOut
 from hephaes_rpc.engine.logs.base import (
     LogReader,
     Payload,
@@ -134,6 +135,17 @@ class CompositeReader(LogReader):
         part = self._part_of(i)
         data, walk, sequences = part.log.stored(i - part.first_chunk, part.slots(slots))
         return data, evolve(walk, bounds=_padded(walk.bounds, int(slots.max(initial=-1)) + 1)), sequences
+
+    def asides(self) -> Iterator[Aside]:
+        """Those of all parts; what several parts repeat counts once."""
+        seen: list[Aside] = []
+        for log in self._logs:
+            for aside in log.asides():
+                if isinstance(aside, LeftOut):
+                    yield LeftOut(f"{base_name(log.summary.path)}: {aside.reason}")
+                elif aside not in seen:
+                    seen.append(aside)
+                    yield aside
 
     def _part_of(self, i: int) -> _Part:
         return self._parts[int(np.searchsorted([p.first_chunk for p in self._parts], i, side="right")) - 1]

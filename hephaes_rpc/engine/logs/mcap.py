@@ -5,18 +5,17 @@ Format: https://mcap.dev/spec.  Record bodies are parsed by the mcap library, ou
 
 import struct
 import zlib
-from collections.abc import Iterable
-from io import BytesIO
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, Final, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from attrs import define, field
-from mcap.data_stream import ReadDataStream
 from mcap.exceptions import EndOfFile, McapError
 from mcap.opcode import Opcode
 from mcap.records import Channel, Header, McapRecord, Schema, Statistics
 
 from hephaes_native import records
+from hephaes_rpc.engine.logs.asides import Aside, asides_of
 from hephaes_rpc.engine.logs.base import OTHER_ENCODINGS, Payload, Progress, message_type
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
@@ -29,6 +28,7 @@ from hephaes_rpc.engine.logs.reader import (
     TRUNCATED,
     RecordReader,
 )
+from hephaes_rpc.engine.logs.recordbody import RecordBody
 from hephaes_rpc.engine.logs.resync import MAX_TIME, McapResync, chunk_head
 from hephaes_rpc.engine.logs.sweep import Chunk
 from hephaes_rpc.engine.logs.types import IDL_ENCODINGS, Connection, Int64s, Walk
@@ -51,19 +51,6 @@ _MESSAGE = struct.Struct("<HIQQ")
 _FOOTER = struct.Struct("<QQI")
 _R = TypeVar("_R", bound=McapRecord)
 _CHUNK_WINDOW = _RECORD.size + _CHUNK.size + MAX_NAME_BYTES + _LENGTH.size
-
-
-class _Body(ReadDataStream):
-    """The bytes of one record as the library's parsers read them; what is not there is EndOfFile."""
-
-    def __init__(self, body: bytes | memoryview) -> None:
-        super().__init__(BytesIO(body))
-
-    def read(self, length: int) -> bytes:
-        data = super().read(length)
-        if len(data) != length:
-            raise EndOfFile
-        return data
 
 
 @define
@@ -108,13 +95,19 @@ class McapReader(RecordReader):
     # The data section -------------------------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
-        end = self._sweep_data(self._read_header())
+        self._data_start = self._read_header()
+        end = self._sweep_data(self._data_start)
         if end is not None:
             self._read_summary(end)
         elif not self._tail_read:
             self._read_tail()
         self._define_records(self._summary.definitions)
         self._compare_chunks()
+
+    def asides(self) -> Iterator[Aside]:
+        """Attachments and metadata, and what of them cannot be read."""
+        ends = {c.position: c.data_position + c.stored_bytes for c in self._found.chunks if c.chunked}
+        return asides_of(self._file, self._data_start, ends, self._found.lost)
 
     def _read_header(self) -> int:
         place = self._place(len(MAGIC))
@@ -505,7 +498,7 @@ class McapReader(RecordReader):
     def _parse(self, kind: type[_R], body: bytes, where: str) -> _R | None:
         """The record, or None with a warning where its body is damaged."""
         try:
-            record: _R = kind.read(_Body(body))  # type: ignore[attr-defined]
+            record: _R = kind.read(RecordBody(body))  # type: ignore[attr-defined]
         except (EndOfFile, McapError, struct.error, UnicodeDecodeError) as error:
             self._found.warn(f"{where} is damaged ({type(error).__name__}); it is left out", lost=False)
             return None

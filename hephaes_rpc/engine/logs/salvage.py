@@ -1,4 +1,4 @@
-"""What can be read of a log, written to a new MCAP file and read back.
+"""What can be read of a log, messages, attachments and metadata, written to a new MCAP file and read back.
 
 Strategy: chunk after chunk in the order of the log, every message as it is stored.  Each message is summed up by 64
 bits of a hash of its times, number and payload; the file that was written must come to the same sums per stream, when
@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import numpy as np
-from attrs import frozen
+from attrs import Factory, define, frozen
+from mcap.records import Attachment, Metadata
 from mcap.writer import CompressionType, Writer
 
+from hephaes_rpc.engine.logs.asides import Aside, LeftOut
 from hephaes_rpc.engine.logs.base import LogReader
 from hephaes_rpc.engine.logs.opening import open_log
 from hephaes_rpc.engine.logs.types import Connection, LogSummary
@@ -29,9 +31,12 @@ Message = tuple[int, int, int, bytes]
 
 @frozen
 class Salvaged:
-    """What was written, and the log as it was read."""
+    """What was written, which attachments and metadata could not be read, and the log as it was read."""
 
     messages: int
+    attachments: int
+    metadata: int
+    left_out: list[str]
     summary: LogSummary
 
 
@@ -47,19 +52,52 @@ def salvage(log: LogReader, path: Path, told: Told) -> Salvaged:
     """
     with path.open("xb") as file:
         try:
-            sums = _write(log, file, told)
+            sums, asides = _write(log, file, told)
         except LogError:
             log.rescan()
             file.seek(0)
             file.truncate()
-            sums = _write(log, file, told)
+            sums, asides = _write(log, file, told)
     with open_log(path) as written:
-        if written.summary.outcome != "whole" or _sums(written) != sums:
+        again = _Asides()
+        for aside in written.asides():
+            again.add(aside)
+        if written.summary.outcome != "whole" or _sums(written) != sums or again.hashes != asides.hashes:
             raise HephaesError("io_error", f"{path} does not read back as it was written", path=str(path))
-    return Salvaged(log.summary.message_count, log.summary)
+    return Salvaged(
+        log.summary.message_count,
+        asides.attachments,
+        len(asides.hashes) - asides.attachments,
+        asides.left_out,
+        log.summary,
+    )
 
 
-def _write(log: LogReader, file: BinaryIO, told: Told) -> Sums:
+@define
+class _Asides:
+    """Attachments and metadata as far as they are to be compared; why others are left out."""
+
+    attachments: int = 0
+    hashes: list[bytes] = Factory(list)
+    left_out: list[str] = Factory(list)
+
+    def add(self, aside: Aside) -> None:
+        """Count one."""
+        if isinstance(aside, LeftOut):
+            self.left_out.append(aside.reason)
+            return
+        digest = hashlib.blake2b(repr(aside).encode() if isinstance(aside, Metadata) else _head(aside), digest_size=16)
+        if isinstance(aside, Attachment):
+            self.attachments += 1
+            digest.update(aside.data)
+        self.hashes.append(digest.digest())
+
+
+def _head(aside: Attachment) -> bytes:
+    return repr((aside.log_time, aside.create_time, aside.name, aside.media_type)).encode()
+
+
+def _write(log: LogReader, file: BinaryIO, told: Told) -> tuple[Sums, _Asides]:
     writer = Writer(file, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD)
     summary = log.summary
     writer.start(summary.profile or ("ros1" if summary.ros_version == "ROS1" else ""), "hephaes-rpc salvage")
@@ -71,9 +109,17 @@ def _write(log: LogReader, file: BinaryIO, told: Told) -> Sums:
         log_time, publish_time, sequence, payload = message
         writer.add_message(channels[connection.id], log_time, payload, publish_time, sequence)
         _add(sums, connection, message)
+    asides = _Asides()
+    for aside in log.asides():
+        asides.add(aside)
+        if isinstance(aside, Attachment):
+            times = aside.create_time, aside.log_time
+            writer.add_attachment(*times, aside.name, aside.media_type, aside.data)
+        elif isinstance(aside, Metadata):
+            writer.add_metadata(aside.name, aside.metadata)
     writer.finish()  # type: ignore[no-untyped-call]
     file.flush()
-    return sums
+    return sums, asides
 
 
 def _register(writer: Writer, connection: Connection, schemas: dict[tuple[str, str, bytes], int]) -> int:
