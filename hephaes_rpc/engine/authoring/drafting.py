@@ -24,7 +24,8 @@ from attrs import define, evolve, frozen
 from hephaes_rpc.engine.authoring.authored import TEMPLATES, DraftRequest, Template
 from hephaes_rpc.engine.authoring.inspection import Look, Looked
 from hephaes_rpc.engine.authoring.measures import LARGE_ARRAY, Measure, measures_of
-from hephaes_rpc.engine.features.video import CODECS, video_members
+from hephaes_rpc.engine.features.encodings import CODECS
+from hephaes_rpc.engine.features.video import video_members
 from hephaes_rpc.engine.logs.describe import NS_PER_S
 from hephaes_rpc.engine.specs.message_sources import KeyframeSource, PointDType, PointsSource
 from hephaes_rpc.engine.specs.rules import LABEL, check_spec

@@ -37,10 +37,9 @@ from hephaes_rpc.engine.features.clouds import DATATYPE_NAMES, clouds, is_cloud
 from hephaes_rpc.engine.features.columns import is_list, items, lengths
 from hephaes_rpc.engine.features.columns import leaves as flat_leaves
 from hephaes_rpc.engine.features.columns import numbers as as_numbers
-from hephaes_rpc.engine.features.encodings import ImageError, parse_encoding
+from hephaes_rpc.engine.features.encodings import ImageError, codec_of, parse_encoding
 from hephaes_rpc.engine.features.fieldpath import compile_path
 from hephaes_rpc.engine.features.leaves import HEADER, Leaf, leaves_of
-from hephaes_rpc.engine.features.video import codec_of
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.logs.describe import NS_PER_S
 from hephaes_rpc.engine.logs.types import Int64s

@@ -29,6 +29,9 @@ _YUV = {"yuv422": 1, "uyvy": 1, "yuv422_yuy2": 0, "yuyv": 0}
 _SEMI_PLANAR = ("nv21", "nv24")
 
 
+CODECS = {"h264": "h264", "avc": "h264", "avc1": "h264", "h265": "h265", "hevc": "h265"}
+
+
 class ImageError(Exception):
     """An image cannot be read or changed in the way asked for; the message is the cause."""
 
@@ -73,6 +76,11 @@ def parse_encoding(name: str) -> Encoding:
     if name.lower() in _SEMI_PLANAR:
         return Encoding("rgb", "u1", 1, planes=name.lower())
     raise ImageError(f"image encoding {name[:40]!r} is not supported")
+
+
+def codec_of(description: str) -> str | None:
+    """``h264`` or ``h265``, as the format of a message says; None for anything else."""
+    return CODECS.get(description.partition(";")[0].strip().lower())
 
 
 def raw_pixels(

@@ -22,6 +22,7 @@ from hephaes_rpc.engine.features.encodings import (
     Encoding,
     ImageError,
     Pixels,
+    codec_of,
     parse_encoding,
     raw_pixels,
 )
@@ -65,6 +66,8 @@ class Picture:
 
 def picture_of_file(data: memoryview, description: str) -> Picture:
     """The image of a CompressedImage; ``description`` is its ``format``, which tells compressed depth."""
+    if (codec := codec_of(description)) is not None:
+        raise ImageError(f"{codec} video is passed on as it is and not decoded")
     if "compressedDepth" not in description:
         return Picture(data)
     if is_rvl(description):

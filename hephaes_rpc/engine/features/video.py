@@ -11,12 +11,12 @@ import pyarrow as pa
 from attrs import field, frozen
 
 from hephaes_rpc.engine.features.columns import Flags
+from hephaes_rpc.engine.features.encodings import codec_of
 from hephaes_rpc.engine.features.pictures import views
 from hephaes_rpc.engine.features.readers import OfTopic, Rows, member_of
 from hephaes_rpc.engine.features.steps import Column, Kind, Tally
 from hephaes_rpc.engine.messages.msgdef import Definition
 
-CODECS = {"h264": "h264", "avc": "h264", "avc1": "h264", "h265": "h265", "hevc": "h265"}
 MAX_UNITS, MAX_SCAN = 256, 1 << 18
 _START = b"\0\0\1"
 
@@ -36,11 +36,6 @@ def video_members(definition: Definition) -> tuple[str, ...] | None:
     if text not in kinds or "data" not in kinds or kinds["data"].base != "uint8" or not kinds["data"].array:
         return None
     return ("data", text) if kinds[text].base == "string" and not kinds[text].array else None
-
-
-def codec_of(description: str) -> str | None:
-    """``h264`` or ``h265``, as the format of a message says; None for anything else."""
-    return CODECS.get(description.partition(";")[0].strip().lower())
 
 
 def is_keyframe(data: memoryview, description: str) -> bool:

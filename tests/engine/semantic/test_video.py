@@ -122,3 +122,9 @@ def test_video_is_no_image_and_other_messages_are_no_video(tmp_path: Path, monke
     assert found[0] == "/features/x/source/topic"
     assert "are no video, but std_msgs/msg/String" in found[1]
     assert table(log, tmp_path / "out", spec_of("/v", FEATURES))["keyframe"].to_pylist() == [None]
+    inside = write_log(
+        tmp_path / "b.mcap", monkeypatch, 2, [("/v", START_NS, COMPRESSED, message(COMPRESSED, b"\0\0\1\x65", "h264"))]
+    )
+    image = FEATURES["data"] | {"transforms": ["image_encode"]}
+    warnings = run(inside, tmp_path / "image", spec_of("/v", {"x": image})).warnings
+    assert any("h264 video is passed on as it is and not decoded (1)" in warning for warning in warnings)
