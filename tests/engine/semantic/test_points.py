@@ -129,6 +129,27 @@ def test_points_are_what_a_loop_over_the_bytes_finds(drawn: tuple[Any, list[str]
     assert repr([point for row in found.tolist() for point in row]) == repr(kept)
 
 
+UINT32 = st.sampled_from([0, 1, 2, 3, 8, 16, 255, 2**16, 2**31, 2**32 - 1]) | st.integers(0, 40)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.tuples(*[UINT32] * 7), st.integers(0, 255), st.booleans(), st.binary(max_size=200), st.booleans())
+def test_any_layout_gives_points_or_says_why(
+    sizes: tuple[int, ...], datatype: int, bigendian: bool, data: bytes, whole: bool
+) -> None:
+    """What comes out is never more than the bytes justify."""
+    height, width, point_step, row_step, offset, count, datatypes = sizes
+    fields = [{"name": "x", "offset": offset, "datatype": datatypes if whole else datatype % 10, "count": count}]
+    one = Cloud(height, width, fields, bigendian, point_step, row_step, memoryview(data))
+    source = PointsSource(topic="/x", fields=["x" if whole else "x[0:3]"], dtype="float64")
+    try:
+        found = points_of(one, source, list(map(parse_point_field, source.fields)), Tally(1))
+    except CloudError:
+        return
+    assert found.shape[0] * found.shape[1] == height * width
+    assert found.size <= 3 * len(data)
+
+
 XYZI = [("x", 0, 7), ("y", 4, 7), ("z", 8, 7), ("intensity", 12, 7), ("ring", 16, 4), ("t", 18, 8)]
 
 
