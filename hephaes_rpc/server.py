@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
 from hephaes_rpc.config import Config, ConfigError, Options, load
@@ -27,6 +26,7 @@ from hephaes_rpc.methods import register_all
 from hephaes_rpc.notify import Notifier
 from hephaes_rpc.registry import BEFORE_INITIALIZE, REGISTRY
 from hephaes_rpc.stdio import Fault, FrameReader, FrameWriter, Message, Wire
+from hephaes_rpc.threads import fill, standing, watch_children_without_threads
 
 if TYPE_CHECKING:
     from hephaes_rpc.protocol import Protocol
@@ -64,6 +64,7 @@ def serve(wire: Wire, arguments: Options, environ: Mapping[str, str]) -> int:
         return 2
     logs = Logs(config.log_level)
     loop = asyncio.new_event_loop()
+    watch_children_without_threads(loop)
     server = Server(loop, wire, logs, ending, config, lambda options: load(arguments, options, environ), started)
     ending.flush = server.flush
     loop.run_until_complete(server.run())
@@ -95,17 +96,15 @@ class Ending:
     def __init__(self) -> None:
         self.code = 1
         self.flush: Callable[[], None] = lambda: None
-        self._deadline: threading.Thread | None = None
+        self._promised = threading.Event()
         self._lock = threading.Lock()
         self._stop: Callable[[], None] | None = None
         self._asked = False
+        threading.Thread(target=self._wait, name="deadline", daemon=True).start()
 
     def promise(self) -> None:
         """From now on the process ends within the deadline, even if the loop is stuck.  Any thread."""
-        with self._lock:
-            if self._deadline is None:
-                self._deadline = threading.Thread(target=self._wait, name="deadline", daemon=True)
-                self._deadline.start()
+        self._promised.set()
 
     def ask(self, code: int) -> None:
         """End the process in order, with that code.  Any thread."""
@@ -131,6 +130,7 @@ class Ending:
         os._exit(self.code)
 
     def _wait(self) -> None:
+        self._promised.wait()
         time.sleep(DEADLINE_S)
         logger.critical("something did not stop in time; leaving without it")
         self.now()
@@ -192,9 +192,9 @@ class Server:
         self._room = threading.Semaphore(UNREAD_BATCHES)
         self._writer = FrameWriter(wire.write_fd, self._client_gone)
         self._reader = FrameReader(wire.read_fd, self._deliver, self._input_ended)
-        self._executor = ThreadPoolExecutor(WORK_THREADS, thread_name_prefix="work")
-        self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read")
-        self._counting = ThreadPoolExecutor(1, thread_name_prefix="count")
+        self._executor = standing(WORK_THREADS, "work")
+        self._readers = standing(READ_THREADS, "read")
+        self._counting = standing(1, "count")
         self._app = AppState(config, Notifier(loop, self._writer.send), self._executor, self, started)
         self._protocol = self._make_protocol()
         ending.on_ask(lambda: self._soon(self._stopped.set))
@@ -212,6 +212,7 @@ class Server:
         protocol.connect(self._app, REGISTRY, self._admit, self._writer.send, self._readers)
         self._app.request_client = protocol.request
         self._io_threads = server.thread_pool
+        fill(self._io_threads, IO_THREADS)
         return protocol
 
     async def run(self) -> None:

@@ -103,7 +103,7 @@ def connect(path: Path) -> apsw.Connection:
         drain(connection, "PRAGMA foreign_keys = ON")
         drain(connection, "PRAGMA synchronous = NORMAL")
         drain(connection, "PRAGMA journal_size_limit = 67108864")
-        drain(connection, "PRAGMA cache_size = -8192")
+        drain(connection, "PRAGMA cache_size = -2048")
     except BaseException:
         connection.close()
         raise

@@ -13,6 +13,7 @@ from typing import Any
 from hephaes_rpc.config import Options, load
 from hephaes_rpc.context import AppState
 from hephaes_rpc.jobs.queue import JobQueue
+from hephaes_rpc.jobs.records import analysis_of
 from hephaes_rpc.model import Asset, Job
 from hephaes_rpc.notify import Notifier
 from hephaes_rpc.store.app import AppStore
@@ -38,6 +39,13 @@ class Bench:
         job = self.ws.jobs.create("index", [asset.id], {}, {"assets": [{"asset_id": asset.id}]})
         self.queue.submit(self.ws, job)
         return job
+
+    def analyze_job(self, asset: Asset) -> Job:
+        """A queued analysis that has been submitted."""
+        found = analysis_of(self.ws, asset.id, "analyze_asset", again=True)
+        assert found is not None
+        self.queue.submit(self.ws, found[0])
+        return found[0]
 
     def convert_job(self, *assets: Asset, folder: str = "run", reuse: bool = False, **spec: Any) -> Job:
         """A queued conversion that has been submitted."""

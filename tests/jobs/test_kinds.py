@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import Job
+from hephaes_rpc.jobs.progress import PARTS
+from hephaes_rpc.model import Asset, Job
 from hephaes_rpc.store.values import to_json
 from tests.jobs.bench import LONG, Bench, gone
 
@@ -113,7 +114,14 @@ def test_a_bug_leads_to_its_traceback(on_bench: OnBench, data: Path, caplog: pyt
     on_bench(use, start=False)
 
 
-PHASES = [("index", "index"), *(("convert", phase) for phase in ("index", "plan", "decode", "write", "publish"))]
+PHASES = [(job_type, phase) for job_type, phases in PARTS.items() for phase in phases]
+
+
+def queued(bench: Bench, job_type: str, asset: Asset) -> Job:
+    """A job of that type that has been submitted."""
+    if job_type == "convert":
+        return bench.convert_job(asset, **LONG)
+    return bench.index_job(asset) if job_type == "index" else bench.analyze_job(asset)
 
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["listening", "stopped"])
@@ -123,7 +131,7 @@ def test_cancel_is_quick_in_every_phase(
 ) -> None:
     async def use(bench: Bench) -> None:
         asset = bench.register(long_log)
-        job = bench.index_job(asset) if job_type == "index" else bench.convert_job(asset, **LONG)
+        job = queued(bench, job_type, asset)
         seen = asyncio.Event()
         pids: list[int] = []
 
@@ -150,6 +158,22 @@ def test_cancel_is_quick_in_every_phase(
             assert bench.ws.outputs.list().total == 0
         steps = [p["percentage"] for p in bench.told("jobs/progress", job.id)]
         assert steps == sorted(steps)
+
+    on_bench(use)
+
+
+@pytest.mark.parametrize("job_type", PARTS)
+def test_progress_goes_through_every_phase_to_the_end(on_bench: OnBench, data: Path, job_type: str) -> None:
+    async def use(bench: Bench) -> None:
+        job = queued(bench, job_type, bench.register(data / "poses.bag"))
+        assert (await bench.end(job)).status == "succeeded"
+        told = bench.told("jobs/progress", job.id)
+        steps = [progress["percentage"] for progress in told]
+        assert steps == sorted(steps)
+        assert steps[-1] == 100
+        assert 100 not in steps[:-1]
+        seen = list(dict.fromkeys(progress["phase"] for progress in told))
+        assert seen == [phase for phase in PARTS[job_type] if phase in seen]
 
     on_bench(use)
 
