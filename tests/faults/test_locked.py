@@ -23,6 +23,7 @@ def ready(spawn: SpawnSidecar, root: Path) -> Sidecar:
     sidecar = spawn()
     sidecar.initialize()
     sidecar.request("workspaces/create", {"root_path": str(root)})
+    sidecar.request("rpc.discover")  # every method is there afterwards
     return sidecar
 
 
