@@ -30,7 +30,7 @@ def test_it_has_every_message_once(
 ) -> None:
     monkeypatch.setattr(module, "PIECE_MESSAGES", piece)
     given_ = [entries_of(messages) for messages in chunks]
-    index = MessageIndex.build(given_)
+    index = MessageIndex.build(list(given_))
     assert [rows(found) for found in index.entries()] == [rows(entries) for entries in given_]
     everything = [one for messages in chunks for one in messages]
     assert index.counts() == {id_: sum(c == id_ for c, _ in everything) for id_ in {c for c, _ in everything}}

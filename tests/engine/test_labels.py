@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 
 from hephaes_rpc.engine.features.labels import LabelColumn
+from hephaes_rpc.engine.features.steps import CannotApplyError
 from hephaes_rpc.engine.specs.spec import Labels
-from hephaes_rpc.errors import HephaesError, SpecError
+from hephaes_rpc.errors import HephaesError
 
 TIMES = np.arange(100, 110, dtype=np.int64)
 
@@ -80,5 +81,5 @@ def test_a_value_without_class_is_named(values, labels, message):
     ],
 )
 def test_types_that_are_no_labels_are_refused(kind, labels, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(CannotApplyError, match=message):
         LabelColumn.of(labels, kind)

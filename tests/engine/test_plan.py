@@ -3,17 +3,21 @@
 import numpy as np
 import pytest
 from attrs import frozen
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hephaes_rpc.engine.specs.rules import check_spec
 from hephaes_rpc.engine.specs.spec import ConversionSpec, ParquetOutput, Resample, TFRecordOutput
 from hephaes_rpc.engine.timeline import plan
 from hephaes_rpc.errors import SpecError
+from tests.engine.picks import all_uses, in_small_pieces
 from tests.reference import rows as oracle
 
 TIMES = st.lists(st.integers(0, 60) | st.integers(10**18, 10**18 + 60), max_size=30)
 NEAR = st.lists(st.lists(st.integers(10**18, 10**18 + 120), max_size=25), min_size=1, max_size=4)
+
+
+small_pieces = pytest.fixture(autouse=True, scope="module")(in_small_pieces)
 
 
 @frozen
@@ -48,30 +52,35 @@ def messages(streams: list[list[int]]) -> list[list[oracle.Message]]:
     return [[(t, float(i)) for i, t in enumerate(s)] for s in streams]
 
 
+@settings(deadline=None)
 @given(st.lists(TIMES, min_size=1, max_size=4), st.integers(1, 40))
 def test_union_equals_its_twin(streams: list[list[int]], cut: int) -> None:
     table = plan.wide_table([sorted_times(s) for s in streams], None)
     assert render(table, streams, cut) == oracle.union(messages(streams))
 
 
+@settings(deadline=None)
 @given(NEAR, st.integers(1, 50), st.integers(1, 40))
 def test_downsample_equals_its_twin(streams: list[list[int]], step: int, cut: int) -> None:
     table = plan.wide_table([sorted_times(s) for s in streams], Resample(freq_hz=1e9 / step, method="downsample"))
     assert render(table, streams, cut) == oracle.downsample(messages(streams), step)
 
 
+@settings(deadline=None)
 @given(NEAR, st.integers(1, 50), st.integers(1, 40))
 def test_interpolate_equals_its_twin(streams: list[list[int]], step: int, cut: int) -> None:
     table = plan.wide_table([sorted_times(s) for s in streams], Resample(freq_hz=1e9 / step, method="interpolate"))
     assert render(table, streams, cut) == oracle.interpolate(messages(streams), step)
 
 
+@settings(deadline=None)
 @given(TIMES, st.integers(1, 40))
 def test_topics_keep_every_message(times: list[int], cut: int) -> None:
     table = plan.topic_table(0, sorted_times(times))
     assert render(table, [times], cut) == oracle.topics(messages([times])[0])
 
 
+@settings(deadline=None)
 @given(NEAR, st.sampled_from([None, "downsample", "interpolate"]), st.integers(1, 50))
 def test_uses_and_keep_from_agree_with_the_windows(streams: list[list[int]], method: str | None, step: int) -> None:
     resample = Resample(freq_hz=1e9 / step, method=method) if method else None
@@ -84,7 +93,7 @@ def test_uses_and_keep_from_agree_with_the_windows(streams: list[list[int]], met
             for message in taken:
                 first_row.setdefault(message, row)
             assert all(message >= picks.keep_from(row) for message in taken)
-        used, first = picks.uses()
+        used, first = all_uses(picks)
         assert dict(zip(used.tolist(), first.tolist(), strict=True)) == first_row
         assert list(used) == sorted(set(used.tolist()))
         assert picks.keep_from(table.n_rows) >= max(first_row, default=0)
@@ -99,7 +108,7 @@ def test_no_messages_no_rows() -> None:
     for resample in (None, Resample(freq_hz=1, method="downsample"), Resample(freq_hz=1, method="interpolate")):
         table = plan.wide_table([np.empty(0, np.int64)] * 2, resample)
         assert table.n_rows == 0
-        assert all(len(picks.uses()[0]) == 0 and len(picks.window(0, 0).rows) == 0 for picks in table.picks.values())
+        assert all(len(all_uses(picks)[0]) == 0 and len(picks.window(0, 0).rows) == 0 for picks in table.picks.values())
 
 
 def test_auto_mapping_slugs_sorted_topics_and_numbers_clashes() -> None:

@@ -21,6 +21,7 @@ from hephaes_rpc.engine.timeline.plan import Between, Chosen, Every, Grid, PartO
 from hephaes_rpc.errors import HephaesError, SpecError
 from tests.authoring_check import check_rows
 from tests.corpus import Context
+from tests.engine.picks import all_uses
 from tests.factories import samples, write_mcap
 
 
@@ -238,5 +239,5 @@ def test_a_part_takes_what_its_rows_take(made: tuple[Picks, int], data: st.DataO
         for message in taken:
             wanted.setdefault(message, row)
         assert all(message >= part.keep_from(row) for message in taken)
-    message, row_of = part.uses()
+    message, row_of = all_uses(part)
     assert dict(zip(message.tolist(), row_of.tolist(), strict=True)) == dict(sorted(wanted.items()))

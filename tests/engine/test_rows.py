@@ -12,6 +12,7 @@ from hephaes_rpc.engine.specs.spec import Join, PerMessageRows, ResampleRows, Tr
 from hephaes_rpc.engine.timeline import plan
 from hephaes_rpc.engine.timeline.rows import RowPlan, plan_rows
 from hephaes_rpc.errors import SpecError
+from tests.engine.picks import all_uses, in_small_pieces
 from tests.reference import strategies as oracle
 from tests.reference.rows import Message, blend, in_time_order
 
@@ -25,6 +26,9 @@ JUMPS = DENSE | st.integers(10**6, 10**6 + 20)
 STAMPS = st.sampled_from([DENSE, NEAR, JUMPS, EXTREME]).flatmap(lambda times: st.lists(times, max_size=25))
 SMALL = st.lists(DENSE | st.integers(100, 130) | st.integers(400, 410), max_size=15)
 LIMITS = st.none() | st.integers(0, 12) | st.sampled_from([10**9, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**70])
+
+
+small_pieces = pytest.fixture(autouse=True, scope="module")(in_small_pieces)
 
 
 def messages(times: list[int]) -> list[Message]:
@@ -70,7 +74,7 @@ def check_picks(rows: plan.Table) -> None:
             for message in taken:
                 first_row.setdefault(message, row)
             assert all(message >= picks.keep_from(row) for message in taken)
-        used, first = picks.uses()
+        used, first = all_uses(picks)
         assert dict(zip(used.tolist(), first.tolist(), strict=True)) == first_row
         assert used.tolist() == sorted(first_row)
         assert picks.keep_from(rows.n_rows) >= max(first_row, default=0)
@@ -96,7 +100,7 @@ def joins(topic: str) -> st.SearchStrategy[Join]:
     ).filter(possible)
 
 
-@settings(max_examples=400)
+@settings(deadline=None, max_examples=400)
 @given(st.fixed_dictionaries(dict.fromkeys(TOPICS, STAMPS)), joins("/b"), joins("/c"), st.integers(1, 9))
 @example({"/a": [5], "/b": [4, 6, 6], "/c": [6]}, Join(topic="/b", sync_policy="nearest"), Join(topic="/c"), 1)
 def test_trigger_equals_its_twin(streams: dict[str, list[int]], one: Join, two: Join, cut: int) -> None:
@@ -138,6 +142,7 @@ def check_joins(found: RowPlan, wanted: list[oracle.Row], streams: Mapping[str, 
             assert all(g.age is None or g.age >= 0 for g in given)
 
 
+@settings(deadline=None)
 @given(STAMPS, joins("/b"), st.integers(1, 9))
 def test_a_topic_that_the_log_lacks_is_a_topic_without_messages(times: list[int], join: Join, cut: int) -> None:
     assume(join.missing != "error")
@@ -173,9 +178,11 @@ def test_an_error_names_topic_and_row_time() -> None:
     join = Join(topic="/b", missing="error", required=False, staleness_ns=5)
     with pytest.raises(SpecError, match=r"topic '/b' has no message for the row at 20 ns.*2 of 4 rows") as caught:
         plan_rows(TriggerRows(trigger_topic="/a", joins=[join]), ordered({"/a": [9, 12, 20, 30], "/b": [9]}))
-    assert caught.value.data == {"topic": "/b", "row_time_ns": 20}
+    assert (caught.value.data["topic"], caught.value.data["row_time_ns"]) == ("/b", 20)
+    assert [error["pointer"] for error in caught.value.data["errors"]] == ["/row_strategy/joins/0/missing"]
 
 
+@settings(deadline=None)
 @given(STAMPS, st.integers(1, 9))
 def test_per_message_equals_its_twin(times: list[int], cut: int) -> None:
     found = plan_rows(PerMessageRows(topic="/b"), ordered({"/b": times}))
@@ -195,7 +202,7 @@ def resample_rows(method: str, anchor: str | None, skip_empty: bool, step: int) 
     return strategy
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(st.fixed_dictionaries(dict.fromkeys(TOPICS, SMALL)), RESAMPLES, st.sampled_from([0, 10**18]), st.integers(1, 9))
 @example({"/a": [0], "/b": [100, 103], "/c": [50, 55]}, ("interpolate", None, True, 1), 0, 4)
 def test_resample_equals_its_twin(
@@ -214,7 +221,7 @@ def test_resample_equals_its_twin(
     check_picks(found.table)
 
 
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 @given(
     st.fixed_dictionaries({t: st.lists(EXTREME, max_size=6) for t in TOPICS}),
     st.sampled_from(["downsample", "interpolate"]),

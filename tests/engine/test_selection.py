@@ -4,15 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hephaes_rpc.engine.logs import open_log
 from hephaes_rpc.engine.specs.rules import excluded_by
 from hephaes_rpc.engine.specs.spec import Input
-from hephaes_rpc.engine.timeline.selection import included, require_included, select, unmatched
-from hephaes_rpc.errors import SpecError
+from hephaes_rpc.engine.timeline.selection import included, select, unmatched
 from tests.factories import START_NS, TOPICS, Sample, samples, write_bag, write_mcap
 from tests.reference import strategies as oracle
 
@@ -88,12 +86,3 @@ def test_patterns_are_case_sensitive_and_exclusion_wins(tmp_path: Path) -> None:
             "input.include_topics: no topic of the log matches '/I*'",
             "input.exclude_topics: no topic of the log matches '/x'",
         ]
-
-
-def test_a_topic_that_is_left_out_may_not_be_named() -> None:
-    wanted = Input(include_topics=["/a*"], exclude_topics=["/ab"])
-    require_included(wanted, "/ac", "features.x")
-    with pytest.raises(SpecError, match=r"features\.x: topic '/ab' is left out by input\.exclude_topics '/ab'"):
-        require_included(wanted, "/ab", "features.x")
-    with pytest.raises(SpecError, match=r"features\.x: topic '/b' is not among input\.include_topics"):
-        require_included(wanted, "/b", "features.x")

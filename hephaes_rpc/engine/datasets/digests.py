@@ -37,7 +37,7 @@ class StreamDigest:
         self._kept: dict[int, tuple[int, bytes]] = {}
         counts = chunks.counts(used)
         self._chunks, self._first = chunks.number, np.cumsum(counts) - counts
-        taken = time[used]
+        taken = time if used.all() else time[used]
         self._turn: Int64s | None = None
         if np.any(taken[1:] < taken[:-1]):
             self._turn = np.empty(len(taken), np.int64)

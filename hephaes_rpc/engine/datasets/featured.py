@@ -45,9 +45,8 @@ from hephaes_rpc.engine.timeline.assembly import Assembly, Source, TableTask
 from hephaes_rpc.engine.timeline.clocks import Stamps, Wanted, check_clock
 from hephaes_rpc.engine.timeline.plan import Table
 from hephaes_rpc.engine.timeline.rows import plan_rows
-from hephaes_rpc.engine.timeline.rowtopics import main_topic, row_clocks
-from hephaes_rpc.engine.timeline.selection import require_included
-from hephaes_rpc.errors import LogError, SpecError
+from hephaes_rpc.engine.timeline.rowtopics import clock_place, main_topic, row_clocks
+from hephaes_rpc.errors import LogError
 from hephaes_rpc.serde import closest
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ class FeaturedConversion:
         clocks = row_clocks(self.spec)
         streams = {topic: self.stream(topic) for topic in clocks}
         for topic, stream in streams.items():
-            check_clock(clocks[topic], stream, self.log.summary.storage_format)
+            check_clock(clocks[topic], stream, self.log.summary.storage_format, clock_place(self.spec, topic))
         features = FeatureSet.compile(
             self.spec,
             {topic: stream.definition for topic, stream in streams.items()},
@@ -175,7 +174,6 @@ class FeaturedConversion:
 
     def stream(self, topic: str) -> Stream:
         """The stream of a topic that rows are made of."""
-        require_included(self.spec.input, topic, "row_strategy")
         found = [stream for stream in self.intake.streams if stream.topic == topic]
         if not found:
             known = sorted({stream.topic for stream in self.intake.streams})
@@ -187,7 +185,7 @@ class FeaturedConversion:
             how = f"say which of {', '.join(types)} by decoding.topics.{topic}.type_hint"
             if len(types) == 1:
                 how = f"it has several definitions of {types[0]}, which only a mapping can tell apart"
-            raise SpecError(f"topic {topic!r} has several types: {how}", topic=topic)
+            raise topic_error(self.spec, topic, f"topic {topic!r} has several types: {how}", (), "a topic of one type")
         if found[0].undecodable is not None:
             raise LogError("unsupported", f"topic {topic!r} cannot be decoded: {found[0].undecodable}", topic=topic)
         return found[0]

@@ -65,13 +65,11 @@ class RowMaker:
         self._publish_time: dict[str, Int64s] = {}
         for name in self._names:
             need = features.needs.get(name)
-            every = np.arange(len(sources[name].times))
             if need is not None and need.log_time:
-                time = intake.log_times(planned.topics[name].stream)
-                self._log_time[name] = time[sources[name].positions(every)]
+                self._log_time[name] = sources[name].in_order(intake.log_times(planned.topics[name].stream))
             publish = planned.topics[name].publish_time
             if need is not None and need.publish_time and publish is not None:
-                self._publish_time[name] = publish[sources[name].positions(every)]
+                self._publish_time[name] = sources[name].in_order(publish)
 
     def rows(self, first: int, batch: pa.RecordBatch) -> Rows:
         """Rows from number ``first`` on."""

@@ -11,19 +11,19 @@ from pathlib import Path
 import pyarrow as pa
 from attrs import frozen
 
-from hephaes_rpc.engine.datasets.files import Datasets, FilePlan, Lane, all_names, told_by, wanted
+from hephaes_rpc.engine.datasets.files import Datasets, FilePlan, Lane, Opened, all_names, told_by, wanted
 from hephaes_rpc.engine.datasets.intake import Intake, decoder_of
 from hephaes_rpc.engine.datasets.manifest import Run
 from hephaes_rpc.engine.datasets.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
 from hephaes_rpc.engine.datasets.publish import Publication
 from hephaes_rpc.engine.logs import LogReader, Stream
+from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.specs.names import check_distinct
 from hephaes_rpc.engine.specs.spec import TIMESTAMP
 from hephaes_rpc.engine.task import Context, ConvertResult, ConvertTask
 from hephaes_rpc.engine.timeline.assembly import Assembly, Source, TableTask
 from hephaes_rpc.engine.timeline.hints import require_known
 from hephaes_rpc.engine.timeline.plan import auto_mapping, resolve, topic_table, wide_table
-from hephaes_rpc.engine.timeline.selection import require_included
 from hephaes_rpc.errors import LogError
 
 MAX_OPEN_FILES = 256
@@ -136,9 +136,6 @@ class MappedConversion:
             require_known(self.spec.decoding, self.intake.streams)
         else:
             streams, mapping = self.intake.streams, self.spec.mapping
-            for name, topics in mapping.items():
-                for topic in topics:
-                    require_included(self.spec.input, topic.partition("@")[0], f"mapping field {name!r}")
         fields = []
         for name, (selector, stream) in resolve(mapping, streams).items():
             try:
@@ -180,15 +177,24 @@ class MappedConversion:
         """Make the files of these datasets in one pass over the log, the ``turn[0]``-th of ``turn[1]``."""
         sources = self.sources(plans)
         tasks = [self.table(plan, sources) for plan in plans]
+        rows = [task.rows.n_rows for task in tasks]
         with datasets.open([plan.file for plan in plans], self.log.summary) as opened:
             if sources:
-                assembly = Assembly(self.log, list(sources.values()), tasks)
-                with Lane("writer") as lane:
-                    for item in self.intake.batches(list(sources.values()), assembly, told_by(self.context, turn)):
-                        lane.call(opened.take, *item)
-                        self.context.check()
-                    lane.drain()
-            opened.finish([task.rows.n_rows for task in tasks], turn)
+                self.deal(list(sources.values()), tasks, turn, opened)
+            del sources, tasks
+            give_back()
+            opened.finish(rows, turn)
+
+    def deal(
+        self, sources: Sequence[Source], tasks: Sequence[TableTask], turn: tuple[int, int], opened: Opened
+    ) -> None:
+        """Give the rows of tables to their files."""
+        assembly = Assembly(self.log, sources, tasks)
+        with Lane("writer") as lane:
+            for item in self.intake.batches(sources, assembly, told_by(self.context, turn)):
+                lane.call(opened.take, *item)
+                self.context.check()
+            lane.drain()
 
     def sources(self, plans: Sequence[_Plan]) -> dict[int, Source]:
         """The streams of these datasets, by identity; each occurs once."""

@@ -53,7 +53,7 @@ from hephaes_rpc.engine.specs.transform_params import (
     Transform,
 )
 from hephaes_rpc.engine.timeline.spread import spread
-from hephaes_rpc.errors import HephaesError, SpecError
+from hephaes_rpc.errors import HephaesError
 
 _IMAGE_TRANSFORMS = (ImageColorConvert, ImageResize, ImageCrop, ImageDecode, ImageEncode)
 _STRING = pa.string()
@@ -429,9 +429,9 @@ class _SetCompiler:
             return None, None
         try:
             label = LabelColumn.of(labels, value.type)
-        except SpecError as error:
+        except CannotApplyError as error:
             at = ("labels", "primary" if labels.source is None else "source")
-            self._compiler.refuse(at, error.message, "values that can be labels", str(value.type))
+            self._compiler.refuse(at, str(error), "values that can be labels", str(value.type))
             return None, None
         return label, value if labels.source is not None else None
 

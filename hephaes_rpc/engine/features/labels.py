@@ -13,9 +13,10 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from hephaes_rpc.engine.features.columns import BINARY, is_list, items, lengths, lists, sequence
+from hephaes_rpc.engine.features.steps import CannotApplyError
 from hephaes_rpc.engine.specs.spec import Labels
 from hephaes_rpc.engine.timeline.plan import Int64s
-from hephaes_rpc.errors import HephaesError, SpecError
+from hephaes_rpc.errors import HephaesError
 
 INT64 = pa.int64()
 MAX_CLASSES = 1 << 20
@@ -35,24 +36,28 @@ class LabelColumn:
 
     @classmethod
     def of(cls, labels: Labels, kind: pa.DataType) -> "LabelColumn":
-        """Labels from values of type ``kind``; SpecError where these cannot be labels."""
+        """Labels from values of type ``kind``; CannotApplyError where these cannot be labels."""
         source = f"feature {labels.primary!r}" if labels.primary is not None else "labels.source"
         scalar = pa.uint8() if kind == BINARY and labels.multi_label else kind
         if labels.multi_label:
             if not is_list(kind) and kind != BINARY:
-                raise SpecError(f"labels.multi_label needs a list of classes; {source} has values of type {kind}")
+                raise CannotApplyError(
+                    f"labels.multi_label needs a list of classes; {source} has values of type {kind}"
+                )
             scalar = kind.value_type if is_list(kind) else scalar
         if not (pa.types.is_integer(scalar) or pa.types.is_boolean(scalar) or pa.types.is_string(scalar)):
-            raise SpecError(f"labels must be integers, bools or text; {source} has values of type {kind}")
+            raise CannotApplyError(f"labels must be integers, bools or text; {source} has values of type {kind}")
         if pa.types.is_string(scalar) and not labels.class_map:
-            raise SpecError(f"labels.class_map is missing: {source} has text, which is no class number")
+            raise CannotApplyError(f"labels.class_map is missing: {source} has text, which is no class number")
         if not labels.multi_label:
             return cls(labels, INT64)
         if not labels.class_map:
             return cls(labels, pa.list_(INT64))
         depth = max(labels.class_map.values()) + 1
         if depth > MAX_CLASSES:
-            raise SpecError(f"labels.class_map has the class {depth - 1}; multi_label takes at most {MAX_CLASSES}")
+            raise CannotApplyError(
+                f"labels.class_map has the class {depth - 1}; multi_label takes at most {MAX_CLASSES}"
+            )
         return cls(labels, pa.list_(INT64, depth))
 
     def column(self, values: pa.Array, times: Int64s) -> pa.Array:

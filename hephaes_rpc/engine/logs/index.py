@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hephaes_native.records import Entries
 from hephaes_rpc.engine.logs.types import Int32s, Int64s, TimeIndex
+from hephaes_rpc.engine.memory import give_back
 
 PIECE_MESSAGES = 1 << 18
 INT32 = (np.int64(np.iinfo(np.int32).min), np.int64(np.iinfo(np.int32).max))
@@ -96,8 +97,8 @@ class MessageIndex:
     chunk_run: Int64s
 
     @classmethod
-    def build(cls, chunks: Sequence[ChunkEntries]) -> Self:
-        """Index of chunks in file order; each must be ``in_runs``."""
+    def build(cls, chunks: list[ChunkEntries]) -> Self:
+        """Index of chunks in file order, each ``in_runs``; takes them out of the list, so that none is held twice."""
         pieces = list(_in_pieces(chunks))
         runs = [_runs_in(chunks, piece) for piece in pieces]
         chunk, connection, length = (
@@ -109,12 +110,16 @@ class MessageIndex:
         by_chunk = np.empty(len(order), np.int64)
         by_chunk[order] = np.arange(len(order))
         run_start = np.concatenate(([0], np.cumsum(length[order])))
+        taken = ChunkEntries.empty()
         time, offset = np.empty(run_start[-1], np.int64), np.empty(run_start[-1], np.int32)
         for piece in pieces:
             here = slice(int(chunk_run[piece.start]), int(chunk_run[piece.stop]))
             place = _ranges(run_start[by_chunk[here]], length[here])
             time[place] = np.concatenate([entries.time for entries in chunks[piece]])
             offset[place] = np.concatenate([entries.offset for entries in chunks[piece]])
+            chunks[piece] = [taken] * (piece.stop - piece.start)
+            give_back()
+        chunks.clear()
         return cls(time, offset, run_start, connection[order], chunk[order], by_chunk, chunk_run)
 
     def entries(self) -> Iterator[ChunkEntries]:

@@ -93,7 +93,7 @@ class RecordReader(IndexedReader):
 
     def rescan(self) -> None:
         """Rebuild ``summary``, ``chunks`` and the index from the content of every chunk, telling ``progress``."""
-        self._found.entries = list(self._index.entries())
+        self._take_apart()
         self._scan(range(len(self._found.chunks)))
         self._settle()
 
@@ -241,39 +241,53 @@ class RecordReader(IndexedReader):
     def _settle(self) -> None:
         """Scan what the sweep could not index, compare with the file's claims, build the index and the summary."""
         self._scan([i for i, entries in enumerate(self._found.entries) if entries is None])
-        self._index = self._build_index()
+        self._build_index()
         doubtful = [i for i in self._doubtful() if i not in self._scanned]
         if doubtful:
+            self._take_apart()
             self._scan(doubtful)
-            self._index = self._build_index()
+            self._build_index()
         claims = self._claims()
         if claims is not None and claims != self._index.counts():
+            self._take_apart()
             self._scan(range(len(self._found.chunks)))
-            self._index = self._build_index()
+            self._build_index()
             self._report_claims(claims)
         if self._found.lossy and not len(self._index.time):
             text = f"{self._file.path} holds nothing that can be read: {self._found.warnings[0]}"
             raise LogError("unsupported" if self._out_of_range else "bad_input", text, path=self._file.path)
         self._summarize()
-        self._found.entries = []  # the index has them, in half the space
 
-    def _build_index(self) -> MessageIndex:
-        """The index of all messages whose connection is declared; chunks are opened to find its declaration."""
-        index = MessageIndex.build(self._entries())
-        unknown = self._undeclared(index)
+    def _build_index(self) -> None:
+        """Index all messages whose connection is declared; chunks are opened to find its declaration."""
+        self._put_together()
+        unknown = self._undeclared(self._index)
         if not unknown:
-            return index
+            return
+        self._take_apart()
         for i in dict.fromkeys([*unknown.values(), *range(len(self._found.chunks))]):
             self._scan([i])
             if all(self._is_declared(id_) for id_ in unknown):
                 break
-        index = MessageIndex.build(self._entries())
-        counts = index.counts()
-        for id_ in counts.keys() - self._connections.keys():
+        self._put_together()
+        counts = self._index.counts()
+        left_out = counts.keys() - self._connections.keys()
+        for id_ in left_out:
             text = f"{counts[id_]} messages of connection {id_}, which is declared nowhere, are left out"
             self._found.warn(text, lost=True)
-        self._found.entries = [entries.of_connections(self._connections) for entries in self._entries()]
-        return MessageIndex.build(self._entries())
+        if left_out:
+            self._take_apart()
+            self._found.entries = [entries.of_connections(self._connections) for entries in self._entries()]
+            self._put_together()
+
+    def _put_together(self) -> None:
+        """Make the index of the entries found, which are in it then."""
+        entries, self._found.entries = self._entries(), []
+        self._index = MessageIndex.build(entries)
+
+    def _take_apart(self) -> None:
+        """Have the entries of each chunk again."""
+        self._found.entries = list(self._index.entries())
 
     def _entries(self) -> list[ChunkEntries]:
         return [entries for entries in self._found.entries if entries is not None]

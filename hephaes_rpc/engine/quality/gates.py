@@ -20,9 +20,10 @@ from hephaes_rpc.engine.quality.indexed import Window, examine
 from hephaes_rpc.engine.quality.score import score_of
 from hephaes_rpc.engine.quality.wording import duration, rate, share
 from hephaes_rpc.engine.specs.gates import COMPARE, LOG, MEASURES, Condition, Gate, parse_gate
+from hephaes_rpc.engine.specs.rules import pointer, spec_error
 from hephaes_rpc.engine.timeline.plan import selectors
-from hephaes_rpc.errors import HephaesError, SpecError
-from hephaes_rpc.serde import closest
+from hephaes_rpc.errors import HephaesError
+from hephaes_rpc.serde import Issue, Path, closest, shown
 
 Told = Callable[[int, int], None]
 
@@ -90,7 +91,7 @@ def judge(texts: Sequence[str], log: LogReader, window: Window, told: Told) -> l
         SpecError: A gate names a topic that the log does not have, or the end of several.
     """
     gates = [parse_gate(text) for text in texts]
-    streams = [_stream_of(gate, f"/quality/{k}", log) for k, gate in enumerate(gates)]
+    streams = [_stream_of(gate, ("quality", k), log) for k, gate in enumerate(gates)]
     asked = [
         stream
         for gate, stream in zip(gates, streams, strict=True)
@@ -107,7 +108,7 @@ def judge(texts: Sequence[str], log: LogReader, window: Window, told: Told) -> l
     ]
 
 
-def _stream_of(gate: Gate, place: str, log: LogReader) -> Stream | None:
+def _stream_of(gate: Gate, place: Path, log: LogReader) -> Stream | None:
     """The stream that a gate means; None for the whole log."""
     if gate.topic == LOG:
         return None
@@ -119,12 +120,17 @@ def _stream_of(gate: Gate, place: str, log: LogReader) -> Stream | None:
     if len(ends) == 1:
         return named[ends[0]]
     if ends:
-        message = f"{place}: {gate.topic!r} is the end of several topics: {', '.join(ends[:5])}"
-        raise SpecError(message, topic=gate.topic, pointer=place)
+        message = f"{pointer(place)}: {gate.topic!r} is the end of several topics: {', '.join(ends[:5])}"
+        issue = Issue(place, message, f"one of {', '.join(ends)}", shown(gate.topic), ends[0])
+        raise spec_error([issue], topic=gate.topic)
     tails = {name: name for name in named} | {name.rpartition("/")[2]: name for name in named}
     near = closest(gate.topic, list(tails))
     hint = f"; did you mean {tails[near]!r}?" if near else ""
-    raise SpecError(f"{place}: the log has no topic {gate.topic!r}{hint}", topic=gate.topic, pointer=place)
+    message = f"{pointer(place)}: the log has no topic {gate.topic!r}{hint}"
+    issue = Issue(
+        place, message, f"one of {', '.join(named)}", shown(gate.topic), None if near is None else tails[near]
+    )
+    raise spec_error([issue], topic=gate.topic)
 
 
 def _verdict(place: str, gate: str, stream: Stream | None, condition: Condition, found: Measured) -> Verdict:

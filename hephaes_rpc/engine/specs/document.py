@@ -25,7 +25,7 @@ from hephaes_rpc.engine.specs.spec import (
 )
 from hephaes_rpc.engine.specs.transform_params import Transform
 from hephaes_rpc.engine.specs.values import plain, untagged
-from hephaes_rpc.errors import HephaesError, SpecError
+from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.serde import Issue, Path, closest, issues_of, members, shown, structure, union_args, unstructure
 
 VERSION = 2
@@ -77,7 +77,7 @@ def _text(source: str | FilePath) -> str:
     except OSError as error:
         raise HephaesError("invalid_path", f"{source}: the spec cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise SpecError(f"{source}: the spec is no UTF-8 text", errors=[]) from None
+        raise spec_error([Issue((), f"{source}: the spec is no UTF-8 text", "UTF-8 text", "other bytes")]) from None
 
 
 def dump(document: SpecDocument, form: Literal["json", "yaml"] = "json") -> str:

@@ -4,10 +4,12 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
+from hephaes_rpc.engine.specs.rules import spec_error
 from hephaes_rpc.engine.specs.spec import ConversionSpec, Placeholder, parse_template
-from hephaes_rpc.errors import SpecError
+from hephaes_rpc.serde import Issue, shown
 
 ALL = "all"
+TEMPLATE = ("output", "filename_template")
 
 
 @frozen
@@ -43,7 +45,8 @@ def file_name(template: str | None, stem: str, episode_id: str, part: FilePart, 
         for each in parse_template(template)
     )
     if name.startswith(".") or any(mark in name for mark in "/\\\0"):
-        raise SpecError(f"output.filename_template {template!r} makes {name!r}, which is no plain file name")
+        message = f"output.filename_template {template!r} makes {name!r}, which is no plain file name"
+        raise spec_error([Issue(TEMPLATE, message, "a template that makes plain file names", shown(template))])
     return name
 
 
@@ -52,11 +55,12 @@ def check_distinct(names: Iterable[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
         if (other := seen.get(name.casefold())) is not None:
-            raise SpecError(
+            message = (
                 f"two outputs would be called {name!r}"
                 + ("" if other == name else f" and {other!r}, which not every disk can tell apart")
                 + "; choose another output.filename_template"
             )
+            raise spec_error([Issue(("output",), message, "a filename_template of distinct names", shown(name))])
         seen[name.casefold()] = name
 
 
@@ -66,4 +70,5 @@ def check_logs(spec: ConversionSpec, n_logs: int) -> None:
     if template is None or n_logs < 2:
         return
     if not any(isinstance(part, Placeholder) and part.name == "episode_id" for part in parse_template(template)):
-        raise SpecError(f"output.filename_template {template!r} gives {n_logs} logs one name; put {{episode_id}} in it")
+        message = f"output.filename_template {template!r} gives {n_logs} logs one name; put {{episode_id}} in it"
+        raise spec_error([Issue(TEMPLATE, message, "a template with {episode_id}", shown(template))])

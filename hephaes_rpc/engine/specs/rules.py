@@ -422,10 +422,13 @@ def _named_topics(spec: ConversionSpec) -> Iterator[Issue]:
             yield Issue(path, f"{what}: the topic {bare!r} {why}", "a topic that input lets pass", shown(topic))
 
 
-def topic_error(spec: ConversionSpec, topic: str, message: str, known: Iterable[str]) -> SpecError:
+def topic_error(
+    spec: ConversionSpec, topic: str, message: str, known: Iterable[str], expected: str | None = None
+) -> SpecError:
     """What is wrong with a topic, told of every place that names it; ``known`` are the topics it may have meant."""
     choices = list(known)
-    expected, guess = "one of " + ", ".join(map(repr, choices)), closest(topic, choices)
+    guess = closest(topic, choices)
+    expected = expected or "one of " + ", ".join(map(repr, choices))
     places = [path for path, _, named in _naming(spec) if named == topic]
     errors = [_told(Issue(path, message, expected, shown(topic), guess)) for path in places]
     return SpecError(message, errors=errors, topic=topic)

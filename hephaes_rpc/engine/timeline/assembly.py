@@ -23,11 +23,11 @@ from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
 from hephaes_rpc.engine.timeline.blend import blend, blended_part
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
-from hephaes_rpc.engine.timeline.plan import Int64s, Picks, Table
+from hephaes_rpc.engine.timeline.plan import Int64s, Numbers, Picks, Table, narrow
 from hephaes_rpc.engine.timeline.spread import row_bytes, spread
 
-FLUSH_BYTES = 8 << 20
-BATCH_BYTES = 8 << 20
+FLUSH_BYTES = 4 << 20
+BATCH_BYTES = 4 << 20
 SAMPLE_ROWS = 1 << 15
 MAX_FAILURES_DESCRIBED = 5
 NEVER = np.iinfo(np.int64).max
@@ -80,8 +80,9 @@ class Source:
         self.chunks = chunks
         places = None if selected is None or selected.all() else np.flatnonzero(selected)
         times = time if places is None else time[places]
-        disorder = int(np.count_nonzero(times < np.maximum.accumulate(times)))
-        if disorder:
+        disorder = 0
+        if np.any(times[1:] < times[:-1]):
+            disorder = int(np.count_nonzero(times < np.maximum.accumulate(times)))
             order = np.argsort(times, kind="stable")
             times, places = times[order], order if places is None else places[order]
         self._order, self.times = places, times
@@ -89,7 +90,7 @@ class Source:
         self.counts = StreamCounts(messages=len(times), out_of_order=disorder, collisions=equal)
         self.used = np.zeros(len(time), np.bool_)
         self.digest: StreamDigest | None = None
-        self._used_places: Int64s | None = None
+        self._used_places: Numbers | None = None
         self._arrival: Int64s | None = None
         self._least: Int64s | None = None
         self._pieces: deque[tuple[int, pa.StructArray]] = deque()
@@ -100,13 +101,18 @@ class Source:
         """Places in file order of messages counted in time order."""
         return messages if self._order is None else self._order[messages]
 
+    def in_order(self, values: Int64s) -> Int64s:
+        """Those of values per message in file order that are of selected messages, in time order."""
+        return values if self._order is None else values[self._order]
+
     def expect(self, rank: Int64s) -> None:
         """Fix the order of arrival: chunks by ``rank`` (int64 per chunk), file order inside a chunk."""
+        by_rank = rank[self.chunks.number[self.chunks.counts(self.used) > 0]]
+        if np.all(by_rank[1:] >= by_rank[:-1]) and self._order is None:
+            self._used_places = None if self.used.all() else narrow(np.flatnonzero(self.used), len(self.used))
+            return
         places = np.flatnonzero(self.used)
         by_rank = rank[self.chunks.holding(places)]
-        if np.all(by_rank[1:] >= by_rank[:-1]) and self._order is None:
-            self._used_places = places if len(places) < len(self.used) else None
-            return
         arrival = np.full(len(self.used), NEVER, np.int64)
         arrival[places[np.argsort(by_rank, kind="stable")]] = np.arange(len(places))
         self._arrival = arrival if self._order is None else arrival[self._order]
@@ -165,14 +171,15 @@ class Source:
     def _arrivals(self, messages: Int64s) -> Int64s:
         """When used messages, counted in time order, arrive."""
         if self._used_places is not None:
-            return np.searchsorted(self._used_places, messages)
+            return np.searchsorted(self._used_places, messages.astype(self._used_places.dtype))
         return messages if self._arrival is None else self._arrival[messages]
 
     def drop_before(self, message: int) -> None:
         """Forget what arrived before every message from ``message`` on (in time order)."""
         least = message
         if self._used_places is not None:
-            least = int(np.searchsorted(self._used_places, message))
+            most = int(self._used_places[-1]) + 1 if len(self._used_places) else 0
+            least = int(np.searchsorted(self._used_places, np.array(min(message, most), self._used_places.dtype)))
         elif self._least is not None:
             least = int(self._least[message]) if message < len(self._least) else NEVER
         while self._pieces and self._pieces[0][0] + len(self._pieces[0][1]) <= least:
@@ -251,11 +258,11 @@ class Assembly:
     def _need(self, k: int, picks: Picks) -> tuple[Int64s, Int64s]:
         """Mark the messages of a source that a table uses; chunks that hold them and the first row that needs each."""
         source = self._sources[k]
-        messages, first_row = picks.uses()
-        places = source.positions(messages)
-        source.used[places] = True
         least = np.full(len(self._log.chunks), NEVER, np.int64)
-        np.minimum.at(least, source.chunks.holding(places), first_row)
+        for messages, first_row in picks.uses():
+            places = source.positions(messages)
+            source.used[places] = True
+            np.minimum.at(least, source.chunks.holding(places), first_row)
         chunks = np.flatnonzero(least < NEVER)
         return chunks, least[chunks]
 

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
 from hephaes_rpc.engine.logs.types import StorageFormat
 from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
+from hephaes_rpc.engine.specs.rules import spec_error
 from hephaes_rpc.engine.specs.spec import FIELD_CLOCK, parse_path
 from hephaes_rpc.engine.timeline.assembly import MAX_FAILURES_DESCRIBED, Failure
 from hephaes_rpc.engine.timeline.plan import Int64s
 from hephaes_rpc.errors import SpecError
-from hephaes_rpc.serde import closest
+from hephaes_rpc.serde import Issue, Path, closest, shown
 
 HEADER = "std_msgs/msg/Header"
-STAMP = "header.stamp"
+STAMP = ("header", "stamp")
 NO_TIME = np.iinfo(np.int64).max
 NANOSECONDS = 10**9
 
@@ -69,52 +70,63 @@ class Stamps:
             self.failures.append(Failure(time, reason))
 
 
-def check_clock(clock: str, stream: Stream, storage_format: StorageFormat) -> None:
-    """Raise SpecError for a clock that the stream does not have, LogError for a stream that cannot be decoded."""
+def check_clock(clock: str, stream: Stream, storage_format: StorageFormat, place: Path = ()) -> None:
+    """Raise SpecError for a clock that the stream does not have, LogError for a stream that cannot be decoded.
+
+    Args:
+        place: Where the spec names the clock.
+    """
     if clock == "log_time":
         return
     if clock == "publish_time":
         if storage_format != "mcap":
-            raise SpecError(
-                f"topic {stream.topic!r}: a {storage_format} has no publish times;"
-                " take clock 'log_time' or 'header_stamp'",
-                topic=stream.topic,
-            )
+            message = f"a {storage_format} has no publish times; take clock 'log_time' or 'header_stamp'"
+            raise _refused(clock, stream, place, f"topic {stream.topic!r}: {message}", "log_time or header_stamp")
         return
-    _check_field(clock, _field_of(clock, stream), stream)
+    if (wrong := _wrong_field(clock, stream)) is not None:
+        message, near = wrong
+        at = f"topic {stream.topic!r}: clock {clock!r}"
+        expected = "a field that is a time, or an int64 of nanoseconds"
+        raise _refused(clock, stream, place, f"{at}{message}", expected, near)
 
 
-def _field_of(clock: str, stream: Stream) -> str:
-    """The dotted path of a clock's field."""
+def _refused(
+    clock: str, stream: Stream, place: Path, message: str, expected: str, near: str | None = None
+) -> SpecError:
+    return spec_error([Issue(place, message, expected, shown(clock), near)], topic=stream.topic)
+
+
+def _field_of(clock: str) -> list[str]:
+    """The names on the way to a clock's field; those of items are left out."""
     if clock == "header_stamp":
-        return STAMP
-    steps = parse_path(clock.removeprefix(FIELD_CLOCK))
-    names = [step for step in steps if isinstance(step, str)]
-    if len(names) < len(steps):
-        raise SpecError(f"topic {stream.topic!r}: clock {clock!r} may only name fields, no items", topic=stream.topic)
-    return ".".join(names)
+        return list(STAMP)
+    return [step for step in parse_path(clock.removeprefix(FIELD_CLOCK)) if isinstance(step, str)]
 
 
-def _check_field(clock: str, path: str, stream: Stream) -> None:
-    """Raise SpecError unless ``path`` leads to a time or an int64 of every message."""
+def _wrong_field(clock: str, stream: Stream) -> tuple[str, str | None] | None:
+    """Why a clock is no time or int64 of every message, as a sentence's end, and the clock that may be meant."""
+    path = _field_of(clock)
+    if clock != "header_stamp" and len(path) < len(parse_path(clock.removeprefix(FIELD_CLOCK))):
+        return " may only name fields, no items", None
     types = stream.definition.types
     name = stream.definition.root
-    place = f"topic {stream.topic!r}: clock {clock!r}"
-    *above, last = path.split(".")
-    for k, step in enumerate((*above, last)):
+    for k, step in enumerate(path):
         members = {member.name: member.type for member in types[name].fields} if name in types else {}
         if step not in members:
             near = closest(step, list(members))
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise SpecError(f"{place}: {name} has no field {step!r}{hint}", topic=stream.topic)
+            if near is None:
+                return f": {name} has no field {step!r}", None
+            meant = FIELD_CLOCK + ".".join([*path[:k], near, *path[k + 1 :]])
+            return f": {name} has no field {step!r}; did you mean {near!r}?", meant
         kind = members[step]
         if clock == "header_stamp" and k == 0 and kind.base != HEADER:
-            raise SpecError(f"{place}: the field 'header' of {name} is no {HEADER}", topic=stream.topic)
+            return f": the field 'header' of {name} is no {HEADER}", None
         if kind.array:
-            raise SpecError(f"{place}: the field {step!r} of {name} is an array", topic=stream.topic)
+            return f": the field {step!r} of {name} is an array", None
         name = kind.base
     if name not in ("time", "int64"):
-        raise SpecError(f"{place} is a {name}; it must be a time, or an int64 of nanoseconds", topic=stream.topic)
+        return f" is a {name}; it must be a time, or an int64 of nanoseconds", None
+    return None
 
 
 def read_stamps(log: LogReader, wanted: Sequence[Wanted], told: Callable[[int, int], None]) -> list[Stamps]:
@@ -166,9 +178,8 @@ class _Reader:
         self.wanted, self.stamps, self.chunk = wanted, stamps, chunk
         self.path: list[str] = []
         if wanted.clock != "publish_time":
-            path = _field_of(wanted.clock, wanted.stream)
-            self.path = path.split(".")
-            self.decoder = StreamDecoder(wanted.stream.definition, wanted.stream.wire, [path])
+            self.path = _field_of(wanted.clock)
+            self.decoder = StreamDecoder(wanted.stream.definition, wanted.stream.wire, [".".join(self.path)])
 
     def read(self, data: bytes | memoryview, walk: Walk, slot: int, chunk: int) -> None:
         """Take the times of the selected messages of a chunk."""

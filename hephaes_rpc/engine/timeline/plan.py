@@ -10,15 +10,16 @@ nothing.  Sorted merges over int64 arrays: O(n log n) in messages, nothing in ro
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from hephaes_rpc.engine.specs.rules import spec_error
 from hephaes_rpc.engine.specs.spec import TIMESTAMP, Resample
-from hephaes_rpc.errors import SpecError
+from hephaes_rpc.serde import Issue, Path, shown
 
 Int64s = NDArray[np.int64]
 UInt64s = NDArray[np.uint64]
@@ -92,22 +93,31 @@ def resolve(mapping: Mapping[str, Sequence[str]], streams: Iterable[N]) -> dict[
     for name, stream in known.items():
         if name != stream.topic:
             several.setdefault(stream.topic, []).append(name)
-    return {field: _first(field, topics, known, several) for field, topics in mapping.items()}
+    found = {field: _first(field, topics, known, several) for field, topics in mapping.items()}
+    issues = {field: one for field, one in found.items() if isinstance(one, Issue)}
+    if issues:
+        field = next(iter(issues))
+        raise spec_error(list(issues.values()), field=field, topics=list(mapping[field]))
+    return {field: one for field, one in found.items() if not isinstance(one, Issue)}
 
 
 def _first(
     field: str, topics: Sequence[str], known: Mapping[str, N], several: Mapping[str, list[str]]
-) -> tuple[str, N]:
+) -> tuple[str, N] | Issue:
+    """The selector and stream of a field, or what is wrong with it."""
     for topic in topics:
         if topic in known:
             return topic, known[topic]
         if topic in several:
             choices = ", ".join(repr(name) for name in several[topic])
-            raise SpecError(f"mapping field {field!r}: topic {topic!r} has several types; name one of {choices}")
+            message = f"mapping field {field!r}: topic {topic!r} has several types; name one of {choices}"
+            return Issue(("mapping", field), message, f"one of {choices}", shown(topic), several[topic][0])
     wanted = " or ".join(repr(topic) for topic in topics)
-    near = difflib.get_close_matches(topics[0], known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise SpecError(f"mapping field {field!r}: the log has no topic {wanted}{hint}", field=field, topics=list(topics))
+    near = (*difflib.get_close_matches(topics[0], known, n=1, cutoff=0.5), None)[0]
+    hint = f"; did you mean {near!r}?" if near else ""
+    message = f"mapping field {field!r}: the log has no topic {wanted}{hint}"
+    choices = ", ".join(map(repr, known))
+    return Issue(("mapping", field), message, f"one of {choices}", shown(topics[0]), near)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -196,8 +206,8 @@ class Window:
 class Picks(Protocol):
     """The messages one stream gives to the rows of one table; later rows never take earlier messages."""
 
-    def uses(self) -> tuple[Int64s, Int64s]:
-        """Messages taken (int64, ascending, distinct) and the first row that takes each."""
+    def uses(self) -> Iterator[tuple[Int64s, Int64s]]:
+        """In pieces of bounded size: messages taken (int64, ascending, distinct), the first row that takes each."""
         ...
 
     def window(self, first: int, last: int) -> Window:
@@ -216,10 +226,9 @@ class Points:
     row: Numbers
     message: Numbers
 
-    def uses(self) -> tuple[Int64s, Int64s]:
+    def uses(self) -> Iterator[tuple[Int64s, Int64s]]:
         """See Picks."""
-        first = np.append(True, self.message[1:] != self.message[:-1])[: len(self.message)]
-        return self.message[first].astype(np.int64), self.row[first].astype(np.int64)
+        yield from _first_uses(self.message, self.row, None)
 
     def window(self, first: int, last: int) -> Window:
         """See Picks."""
@@ -238,10 +247,11 @@ class Every:
 
     n: int
 
-    def uses(self) -> tuple[Int64s, Int64s]:
+    def uses(self) -> Iterator[tuple[Int64s, Int64s]]:
         """See Picks."""
-        every = np.arange(self.n, dtype=np.int64)
-        return every, every
+        for first in range(0, self.n, PIECE_SAMPLES):
+            every = np.arange(first, min(self.n, first + PIECE_SAMPLES), dtype=np.int64)
+            yield every, every
 
     def window(self, first: int, last: int) -> Window:
         """See Picks."""
@@ -273,12 +283,9 @@ class Chosen:
         following = np.where(present, message, message.dtype.type(n_messages))
         return cls(np.minimum.accumulate(following[::-1])[::-1], present)
 
-    def uses(self) -> tuple[Int64s, Int64s]:
+    def uses(self) -> Iterator[tuple[Int64s, Int64s]]:
         """See Picks."""
-        rows = np.arange(len(self.message)) if self.present is None else np.flatnonzero(self.present)
-        message = self.message[rows].astype(np.int64)
-        first = np.append(True, message[1:] != message[:-1])[: len(message)]
-        return message[first], rows[first]
+        yield from _first_uses(self.message, None, self.present)
 
     def window(self, first: int, last: int) -> Window:
         """See Picks."""
@@ -291,6 +298,45 @@ class Chosen:
     def keep_from(self, row: int) -> int:
         """See Picks."""
         return int(self.message[row]) if row < len(self.message) else np.iinfo(np.int64).max
+
+
+@frozen(eq=False)
+class AtTimes:
+    """Rows take the last message of their very time.
+
+    Args:
+        rows: Rows at distinct times, among them all of the messages.
+        message_time: int64[n], sorted, ns.
+    """
+
+    rows: Listed
+    message_time: Int64s
+
+    def uses(self) -> Iterator[tuple[Int64s, Int64s]]:
+        """See Picks."""
+        time, first = self.message_time, 0
+        while first < len(time):
+            stop = int(np.searchsorted(time, time[min(len(time), first + PIECE_SAMPLES) - 1], side="right"))
+            message = first + last_of_equal(time[first:stop])
+            yield message, np.searchsorted(self.rows.row_time, time[message])
+            first = stop
+
+    def window(self, first: int, last: int) -> Window:
+        """See Picks."""
+        rows = self.rows.times(first, last)
+        begin = end = 0
+        if len(rows):
+            begin = int(np.searchsorted(self.message_time, rows[0]))
+            end = int(np.searchsorted(self.message_time, rows[-1], side="right"))
+        message = begin + last_of_equal(self.message_time[begin:end])
+        return Window(np.searchsorted(rows, self.message_time[message]), message)
+
+    def keep_from(self, row: int) -> int:
+        """See Picks."""
+        if row >= self.rows.n_rows:
+            return np.iinfo(np.int64).max
+        message = int(np.searchsorted(self.message_time, self.rows.row_time[row]))
+        return message if message < len(self.message_time) else np.iinfo(np.int64).max
 
 
 @frozen(eq=False)
@@ -334,10 +380,10 @@ class Between:
         end = np.array([min(max(end, 0), grid.n_rows) for end in ends], np.int64)
         return cls(grid, sample, time, np.concatenate((first_row, end)))
 
-    def uses(self) -> tuple[Int64s, Int64s]:
+    def uses(self) -> Iterator[tuple[Int64s, Int64s]]:
         """See Picks."""
         used, first = self._used()
-        return self.sample[used], first
+        yield self.sample[used], first
 
     def _used(self) -> tuple[Int64s, Int64s]:
         """Which samples a row takes, and the first row that does."""
@@ -377,7 +423,7 @@ class PartOf:
     first: int
     n: int
 
-    def uses(self) -> tuple[Int64s, Int64s]:
+    def uses(self) -> Iterator[tuple[Int64s, Int64s]]:
         """See Picks."""
         window = self.window(0, self.n)
         messages, rows = [window.lo], [window.rows]
@@ -388,7 +434,7 @@ class PartOf:
         message, row = np.concatenate(messages), np.concatenate(rows)
         order = np.lexsort((row, message))
         taken, at = np.unique(message[order], return_index=True)
-        return taken, row[order][at]
+        yield taken, row[order][at]
 
     def window(self, first: int, last: int) -> Window:
         """See Picks."""
@@ -428,7 +474,8 @@ def wide_table(times: Sequence[Int64s], resample: Resample | None) -> Table:
         return _union_table(times)
     filled = [t for t in times if len(t)]
     start = min((int(t[0]) for t in filled), default=0)
-    grid = grid_between(start, max((int(t[-1]) for t in filled), default=start - 1), resample.step_ns)
+    end = max((int(t[-1]) for t in filled), default=start - 1)
+    grid = grid_between(start, end, resample.step_ns, ("resample", "freq_hz"))
     if resample.method == "interpolate":
         return Table(grid, {k: Between.of(t, grid) for k, t in enumerate(times)})
     return Table(grid, {k: _in_buckets(t, grid) for k, t in enumerate(times)})
@@ -443,12 +490,19 @@ def _union_table(times: Sequence[Int64s]) -> Table:
     """A row per distinct time, with the last message of each stream at that time."""
     row_time = np.concatenate([*times, np.empty(0, np.int64)])
     row_time.sort()
-    row_time = row_time[last_of_equal(row_time)]
-    picks: dict[int, Picks] = {}
-    for k, t in enumerate(times):
-        last = last_of_equal(t)
-        picks[k] = Points(narrow(np.searchsorted(row_time, t[last]), len(row_time)), narrow(last, len(t)))
-    return Table(Listed(row_time), picks)
+    rows = Listed(_distinct(row_time))
+    return Table(rows, {k: AtTimes(rows, t) for k, t in enumerate(times)})
+
+
+def _distinct(times: Int64s) -> Int64s:
+    """Sorted times without repetitions, in the same memory."""
+    kept, first = 0, 0
+    while first < len(times):
+        stop = int(np.searchsorted(times, times[min(len(times), first + PIECE_SAMPLES) - 1], side="right"))
+        piece = times[first + last_of_equal(times[first:stop])]
+        times[kept : kept + len(piece)] = piece
+        kept, first = kept + len(piece), stop
+    return times[:kept]
 
 
 def narrow(numbers: Int64s, n: int) -> Numbers:
@@ -456,24 +510,27 @@ def narrow(numbers: Int64s, n: int) -> Numbers:
     return numbers.astype(np.int32) if n < 2**31 - 1 else numbers
 
 
-def grid_between(start_ns: int, end_ns: int, step_ns: int) -> Grid:
+def grid_between(start_ns: int, end_ns: int, step_ns: int, place: Path) -> Grid:
     """The grid from ``start_ns`` to ``end_ns`` or shortly before it (no rows where that is earlier).
+
+    Args:
+        place: Where the spec says the rate.
 
     Raises:
         SpecError: It has more than MAX_GRID_ROWS rows.
     """
     n_rows = max(0, (end_ns - start_ns) // step_ns + 1)
-    check_grid_rows(n_rows, end_ns - start_ns, step_ns)
+    check_grid_rows(n_rows, end_ns - start_ns, step_ns, place)
     return Grid(start_ns, step_ns, n_rows)
 
 
-def check_grid_rows(n_rows: int, length_ns: int, step_ns: int) -> None:
-    """Raise SpecError for a grid of too many rows."""
+def check_grid_rows(n_rows: int, length_ns: int, step_ns: int, place: Path) -> None:
+    """Raise SpecError for a grid of too many rows, whose rate the spec says at ``place``."""
     if n_rows > MAX_GRID_ROWS:
-        raise SpecError(
-            f"resampling {length_ns / 1e9:.0f} s at {1e9 / step_ns:g} Hz makes {n_rows} rows; "
-            f"the limit is {MAX_GRID_ROWS}"
-        )
+        rate = f"{1e9 / step_ns:g}"
+        message = f"resampling {length_ns / 1e9:.0f} s at {rate} Hz makes {n_rows} rows; the limit is {MAX_GRID_ROWS}"
+        most = MAX_GRID_ROWS * 1e9 / max(length_ns, 1)
+        raise spec_error([Issue(place, message, f"at most {most:g}", rate)])
 
 
 def buckets(times: Int64s, start_ns: int, step_ns: int, n_buckets: int) -> tuple[UInt64s, Int64s]:
@@ -485,12 +542,16 @@ def buckets(times: Int64s, start_ns: int, step_ns: int, n_buckets: int) -> tuple
     Returns:
         uint64[m], ascending: the buckets; int64[m]: the last message of each.
     """
-    before = int(np.searchsorted(times, start_ns))
-    bucket = distance(times[before:], start_ns) // np.uint64(step_ns)
-    if n_buckets < 2**64:
-        bucket = bucket[: np.searchsorted(bucket, np.uint64(n_buckets))]
-    last = last_of_equal(bucket)
-    return bucket[last], before + last
+    found, message = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+    for first in range(int(np.searchsorted(times, start_ns)), len(times), PIECE_SAMPLES):
+        bucket = distance(times[first : first + PIECE_SAMPLES + 1], start_ns) // np.uint64(step_ns)
+        last = last_of_equal(bucket)
+        last = last[last < PIECE_SAMPLES]  # of the one behind the piece only its bucket matters
+        if n_buckets < 2**64:
+            last = last[bucket[last] < np.uint64(n_buckets)]
+        found.append(bucket[last])
+        message.append(first + last)
+    return np.concatenate(found), np.concatenate(message)
 
 
 def distance(later: Int64s, earlier: Int64s | int) -> UInt64s:
@@ -498,6 +559,23 @@ def distance(later: Int64s, earlier: Int64s | int) -> UInt64s:
     if isinstance(earlier, int):
         return later.view(np.uint64) - np.uint64(earlier % 2**64)
     return later.view(np.uint64) - earlier.view(np.uint64)
+
+
+def _first_uses(
+    message: Numbers, row: Numbers | None, present: NDArray[np.bool_] | None
+) -> Iterator[tuple[Int64s, Int64s]]:
+    """``Picks.uses`` of ascending messages, where ``present``, taken by ``row`` (None: by the rows in turn)."""
+    before = -1
+    for first in range(0, len(message), PIECE_SAMPLES):
+        part = slice(first, min(len(message), first + PIECE_SAMPLES))
+        taken = message[part].astype(np.int64)
+        rows = np.arange(part.start, part.stop) if row is None else row[part].astype(np.int64)
+        if present is not None:
+            chosen = np.flatnonzero(present[part])
+            taken, rows = taken[chosen], rows[chosen]
+        new = np.diff(taken, prepend=before) != 0
+        before = taken[-1] if len(taken) else before
+        yield taken[new], rows[new]
 
 
 def last_of_equal(values: Int64s | UInt64s) -> Int64s:

@@ -14,6 +14,7 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
+from hephaes_rpc.engine.specs.rules import spec_error
 from hephaes_rpc.engine.specs.spec import Join, PerMessageRows, ResampleRows, RowStrategy, TriggerRows
 from hephaes_rpc.engine.timeline.plan import (
     Between,
@@ -34,9 +35,10 @@ from hephaes_rpc.engine.timeline.plan import (
     distance,
     grid_between,
 )
-from hephaes_rpc.errors import SpecError
+from hephaes_rpc.serde import Issue, Path, shown
 
 JOIN_ROWS = 1 << 16
+RATE = ("row_strategy", "freq_hz")
 NO_TIMES = np.empty(0, np.int64)
 
 Bools = NDArray[np.bool_]
@@ -157,7 +159,10 @@ class _Joined:
 
 def _trigger(strategy: TriggerRows, times: Mapping[str, Int64s]) -> RowPlan:
     trigger = times.get(strategy.trigger_topic, NO_TIMES)
-    joined = [_join(join, trigger, times.get(join.topic, NO_TIMES)) for join in strategy.joins]
+    joined = [
+        _join(join, trigger, times.get(join.topic, NO_TIMES), ("row_strategy", "joins", k, "missing"))
+        for k, join in enumerate(strategy.joins)
+    ]
     keep = np.ones(len(trigger), np.bool_)
     dropped = []
     for one in joined:
@@ -179,8 +184,8 @@ def _trigger(strategy: TriggerRows, times: Mapping[str, Int64s]) -> RowPlan:
     return RowPlan(Table(rows, picks), len(trigger), joins)
 
 
-def _join(join: Join, rows: Int64s, times: Int64s) -> _Joined:
-    """One topic joined to all row times."""
+def _join(join: Join, rows: Int64s, times: Int64s, place: Path) -> _Joined:
+    """One topic joined to all row times; ``place`` is where the spec says what a row without message is."""
     fills = join.missing == "forward_fill"
     message = np.empty(len(rows), _number_type(len(times)))
     filled = np.zeros(len(rows), np.bool_) if fills else None
@@ -195,12 +200,12 @@ def _join(join: Join, rows: Int64s, times: Int64s) -> _Joined:
     absent = message < 0
     if join.missing == "error" and absent.any():
         time = int(rows[np.argmax(absent)])
-        raise SpecError(
+        text = (
             f"topic {join.topic!r} has no message for the row at {time} ns, which its join makes an error "
-            f"(missing 'error'); {np.count_nonzero(absent)} of {len(rows)} rows have none",
-            topic=join.topic,
-            row_time_ns=time,
+            f"(missing 'error'); {np.count_nonzero(absent)} of {len(rows)} rows have none"
         )
+        issue = Issue(place, text, "another policy, or a wider tolerance", shown(join.missing))
+        raise spec_error([issue], topic=join.topic, row_time_ns=time)
     drops = join.missing == "drop" or (join.required and not has_substitute(join))
     return _Joined(join, message, filled, absent if drops and absent.any() else None)
 
@@ -280,7 +285,7 @@ class _Resampling:
         return RowPlan(table, self.n_rows, warnings=tuple(self.warnings))
 
     def _dense(self) -> Table:
-        grid = grid_between(self.start, self.end, self.step)
+        grid = grid_between(self.start, self.end, self.step, RATE)
         if self.strategy.method == "interpolate":
             return Table(grid, {k: Between.of(self._known(t), grid) for k, t in enumerate(self.times)})
         found = [buckets(t, self.start, self.step, self.n_rows) for t in self.times]
@@ -305,7 +310,7 @@ class _Resampling:
             else:
                 spans.append((first, stop))
         n_rows = sum(stop - first for first, stop in spans)
-        check_grid_rows(n_rows, n_rows * self.step, self.step)
+        check_grid_rows(n_rows, n_rows * self.step, self.step, RATE)
         before = [0]
         for first, stop in spans:
             before.append(before[-1] + stop - first)

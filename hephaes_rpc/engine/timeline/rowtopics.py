@@ -11,6 +11,7 @@ from hephaes_rpc.engine.specs.spec import (
     TriggerRows,
     leaves,
 )
+from hephaes_rpc.serde import Path
 
 
 def row_clocks(spec: ConversionSpec) -> dict[str, str]:
@@ -24,6 +25,15 @@ def row_clocks(spec: ConversionSpec) -> dict[str, str]:
             named = topics or [*_feature_topics(spec), *([anchor] if anchor is not None else [])]
             return dict.fromkeys(named, clock)
     return {}
+
+
+def clock_place(spec: ConversionSpec, topic: str) -> Path:
+    """Where a spec names the clock of a topic that rows are made of."""
+    if isinstance(spec.row_strategy, TriggerRows):
+        for k, join in enumerate(spec.row_strategy.joins):
+            if join.topic == topic:
+                return ("row_strategy", "joins", k, "clock")
+    return ("row_strategy", "clock")
 
 
 def _feature_topics(spec: ConversionSpec) -> list[str]:

@@ -16,7 +16,6 @@ from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.specs.rules import excluded_by
 from hephaes_rpc.engine.specs.spec import Input
 from hephaes_rpc.engine.timeline.plan import Int64s, Named, distance
-from hephaes_rpc.errors import SpecError
 
 Bools: TypeAlias = NDArray[np.bool_]
 N = TypeVar("N", bound=Named)
@@ -36,12 +35,6 @@ def unmatched(wanted: Input, streams: Sequence[Named]) -> list[str]:
         for pattern in patterns
         if not any(fnmatchcase(topic, pattern) for topic in topics)
     ]
-
-
-def require_included(wanted: Input, topic: str, place: str) -> None:
-    """Raise SpecError where ``place`` of a spec names a topic that ``input`` leaves out."""
-    if (reason := excluded_by(wanted, topic)) is not None:
-        raise SpecError(f"{place}: topic {topic!r} {reason}", topic=topic)
 
 
 def select(wanted: Input, log: LogReader, streams: Sequence[Stream]) -> list[Bools]:

@@ -21,9 +21,10 @@ from attrs import frozen
 
 from hephaes_rpc.engine.datasets.writers import MESSAGE, ColumnRole, ReadBack, WriterResult, pieces
 from hephaes_rpc.engine.features.jsontext import json_cells
+from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.specs.spec import TIMESTAMP, ParquetOutput
 
-ROW_GROUP_BYTES = 32 << 20
+ROW_GROUP_BYTES = 16 << 20
 MAX_ROW_GROUP_ROWS = 1 << 20
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -55,7 +56,7 @@ class ParquetFile:
         self.pending_bytes = 0
         self._file = pa.OSFile(str(path), "wb")
         leaves = dict(_leaves(self._schema))
-        self._writer = pq.ParquetWriter(
+        self._writer: pq.ParquetWriter | None = pq.ParquetWriter(
             self._file,
             self._schema,
             compression={name: "none" if _top(name, images) else output.compression for name in leaves},
@@ -91,7 +92,9 @@ class ParquetFile:
         """Write the rest and the footer."""
         if self._pending_rows:
             self._write_pending(self._pending_rows)
+        assert self._writer is not None
         self._writer.close()
+        self._writer = None  # with all it knows of the row groups
         self._file.close()
         return WriterResult(rows=self._rows)
 
@@ -99,10 +102,11 @@ class ParquetFile:
         """Drop what is pending and close the file, whatever the disk has against it."""
         self._pending.clear()
         self._pending_rows = self.pending_bytes = 0
-        if self._writer.is_open:
-            self._writer.is_open = False  # or its finalizer would write a footer
+        writer, self._writer = self._writer, None
+        if writer is not None and writer.is_open:
+            writer.is_open = False  # or its finalizer would write a footer
             with suppress(OSError):
-                self._writer.writer.close()
+                writer.writer.close()
         with suppress(OSError):
             self._file.close()
 
@@ -119,12 +123,15 @@ class ParquetFile:
 
     def _write_pending(self, rows: int) -> None:
         """Write the first ``rows`` pending rows, in groups of the prescribed or largest size."""
+        assert self._writer is not None
         table = pa.Table.from_batches(self._pending, self._schema)
         self._writer.write_table(table.slice(0, rows), row_group_size=self._exact_rows or MAX_ROW_GROUP_ROWS)
         rest = table.slice(rows)
         self._pending = rest.to_batches() if rest.num_rows else []
         self._pending_rows = rest.num_rows
         self.pending_bytes = sum(batch.nbytes for batch in self._pending)
+        del table, rest
+        give_back()
 
 
 def _leaves(schema: pa.Schema) -> Iterator[tuple[str, pa.DataType]]:

@@ -49,9 +49,12 @@ from hephaes_rpc.engine.datasets.writers import (
     pieces,
 )
 from hephaes_rpc.engine.datasets.writers.snippet import snippet
+from hephaes_rpc.engine.specs.rules import spec_error
 from hephaes_rpc.engine.specs.spec import TIMESTAMP, TFRecordOutput
-from hephaes_rpc.errors import HephaesError, SpecError
+from hephaes_rpc.errors import HephaesError
+from hephaes_rpc.serde import Issue
 
+FORMAT = ("output", "format")
 GZIP_LEVEL = 6
 LENGTH_PREFIX = "__sequence_length__"
 FRAME_BYTES = 16
@@ -294,7 +297,8 @@ class _Compiler:
             return _Number(place.feature("bytes", dtype, encoding="little_endian"), "raw64")
         if dtype in ("float32", "float64"):
             return _Number(place.feature("float", dtype, counted="narrowed_float64"), dtype)
-        raise SpecError(f"field {'.'.join(place.path)!r} has the type {kind}, which TFRecord cannot hold")
+        message = f"field {'.'.join(place.path)!r} has the type {kind}, which TFRecord cannot hold"
+        raise spec_error([Issue(FORMAT, message, "a format that holds such values", "tfrecord", "parquet")])
 
 
 def _is_image(kind: pa.DataType) -> bool:
@@ -309,8 +313,11 @@ def _refuse_collisions(features: list[Feature]) -> None:
         other = owners.setdefault(feature.key, feature)
         if other is not feature:
             one, two = (".".join(f.path) for f in (other, feature))
-            raise SpecError(
+            message = (
                 f"{one!r} and {two!r} both have the TFRecord key {feature.key!r}; give one of the fields another name"
+            )
+            raise spec_error(
+                [Issue(FORMAT, message, "a format whose columns have their own names", "tfrecord", "parquet")]
             )
 
 
