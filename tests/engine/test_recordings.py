@@ -1,6 +1,7 @@
 """rosbag2 recordings: SQLite files, folders with and without metadata, splits, compression; the same rows of all."""
 
 import hashlib
+import os
 import random
 import shutil
 import time
@@ -11,6 +12,7 @@ import apsw
 import pytest
 import zstandard
 
+from hephaes_rpc.engine.identity import identify
 from hephaes_rpc.engine.logs import LogReader, StaleIndexError, open_log
 from hephaes_rpc.engine.logs.composite import CompositeReader
 from hephaes_rpc.engine.logs.recording import is_log_name, known_recording, recording_in
@@ -472,3 +474,50 @@ def test_the_corpus_reads_as_rosbags_reads_it(shared, tmp_path):
         with open_log(shared / "corpus" / "ros2__rosbag2" / "rosbag2_py" / "test" / "resources" / name) as opened:
             log: LogReader = opened
             assert log.summary.message_count == len(list(read(log))) == count
+
+
+class TestChanges:
+    """A folder that changes while it is read is noticed, one that does not is not."""
+
+    @pytest.mark.parametrize("suffix", ["mcap", "db3"])
+    def test_an_unchanged_folder(self, tmp_path, suffix):
+        folder = splits_with_metadata(tmp_path / "run", suffix, False, 5)
+        identity = identify(folder)
+        with open_log(folder) as log:
+            (folder / "notes.txt").write_text("nothing of the recording")
+            (folder / "metadata.yaml").touch()
+            log.require_unchanged()
+            log.require_unchanged(may_grow=True)
+        assert identify(folder) == identity
+
+    @pytest.mark.parametrize("change", ["write", "replace", "remove", "rename", "cut"])
+    def test_a_part_that_changes(self, tmp_path, change):
+        folder = splits_with_metadata(tmp_path / "run", "mcap", False, 5)
+        part = folder / "part_1.mcap"
+        data = part.read_bytes()
+        identity = identify(folder)
+        with open_log(folder) as log:
+            if change == "write":
+                part.write_bytes(data[:-1] + b"\n")
+            elif change == "replace":
+                (folder / "other").write_bytes(data)
+                (folder / "other").replace(part)
+            elif change == "remove":
+                part.unlink()
+            elif change == "rename":
+                part.rename(folder / "part_7.mcap")
+            else:
+                os.truncate(part, 1000)
+            for may_grow in (False, True):
+                with pytest.raises(HephaesError, match=r"changed while it was read") as error:
+                    log.require_unchanged(may_grow=may_grow)
+                assert error.value.kind == "source_changed"
+        assert identify(folder) != identity
+
+    def test_a_part_that_is_added(self, tmp_path):
+        folder = write_splits(tmp_path / "run", "mcap")[0].parent
+        with open_log(folder) as log:
+            write_mcap(folder / "run_3.mcap", MESSAGES)
+            log.require_unchanged(may_grow=True)
+            with pytest.raises(HephaesError, match="it had 3 files and has 4 now"):
+                log.require_unchanged()

@@ -22,7 +22,7 @@ from hephaes_rpc.engine.logs.base import (
     require_topics,
     sample,
 )
-from hephaes_rpc.engine.logs.recording import Recording
+from hephaes_rpc.engine.logs.recording import Recording, recording_in
 from hephaes_rpc.engine.logs.types import (
     ChunkTable,
     CompressionUse,
@@ -35,7 +35,7 @@ from hephaes_rpc.engine.logs.types import (
     TimeIndex,
     Walk,
 )
-from hephaes_rpc.errors import LogError
+from hephaes_rpc.errors import HephaesError, LogError
 
 MAX_FILES = 800
 MAX_NOTES = 1000
@@ -92,6 +92,17 @@ class CompositeReader(LogReader):
         """Raise ``source_changed`` unless all parts on the disk are those that were opened, as they were then."""
         for log in self._logs:
             log.require_unchanged(may_grow=may_grow)
+        path = self._recording.path
+        try:
+            now = recording_in(path)
+        except HephaesError as error:
+            raise HephaesError("source_changed", f"{path} changed while it was read: {error.message}") from error
+        parts = now.parts if now is not None else ()
+        if parts[: len(self._recording.parts)] != self._recording.parts or (
+            len(parts) > len(self._recording.parts) and not may_grow
+        ):
+            text = f"it had {len(self._recording.parts)} files and has {len(parts)} now, or others"
+            raise HephaesError("source_changed", f"{path} changed while it was read: {text}", path=str(path))
 
     def rescan(self) -> None:
         """Rebuild everything from the content of every chunk of every part."""
