@@ -235,28 +235,29 @@ def scan_mcap(data: bytes) -> list[Message]:
     return Mcap(data).messages()
 
 
-def _fields(header: bytes) -> dict[str, bytes] | None:
+def _fields(header: bytes, *, framed: bool = False) -> dict[str, bytes] | None:
+    """Fields by name; with ``framed`` one without a name is passed over."""
     found, at = {}, 0
     while at < len(header):
         if len(header) - at < 4:
             return None
         (n,) = struct.unpack_from("<I", header, at)
         name, equals, value = header[at + 4 : at + 4 + n].partition(b"=")
-        if len(header) - at - 4 < n or not equals:
+        if len(header) - at - 4 < n or not (equals or framed):
             return None
         found[name.decode("latin1")] = value
         at += 4 + n
     return found
 
 
-def bag_record(data: bytes, at: int) -> tuple[dict[str, bytes], int, int] | None:
+def bag_record(data: bytes, at: int, *, framed: bool = False) -> tuple[dict[str, bytes], int, int] | None:
     """Header fields, place and size of the data."""
     if len(data) - at < 4:
         return None
     (n,) = struct.unpack_from("<I", data, at)
     if not 0 < n < 4096 or len(data) - at < n + 8:
         return None
-    fields = _fields(data[at + 4 : at + 4 + n])
+    fields = _fields(data[at + 4 : at + 4 + n], framed=framed)
     return None if fields is None else (fields, at + 8 + n, struct.unpack_from("<I", data, at + 4 + n)[0])
 
 
@@ -291,6 +292,150 @@ def _inner(out: bytes, topics: dict[int, str], raw: list[tuple[int, int, bytes]]
         else:
             topics.setdefault(id_, fields["topic"].decode())
         inner = begin + size
+
+
+class Bag:
+    """One bag, damaged anywhere behind its header record."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.topics: dict[int, list[str]] = {}
+        self.raw: list[tuple[int, int, bytes]] = []
+
+    def messages(self) -> list[Message]:
+        record = bag_record(self.data, 13)
+        assert record is not None
+        at: int | None = record[1] + record[2]
+        while at is not None and at < len(self.data):
+            at = self.step(at)
+        return [(self.topics[c][0], t, p) for c, t, p in self.raw if c in self.topics]
+
+    def declare(self, fields: dict[str, bytes], body: bytes) -> None:
+        """A declaration whose two topics are one goes before one that contradicts itself."""
+        (id_,) = struct.unpack("<I", fields["conn"])
+        inner = _fields(body)
+        if "topic" not in fields or inner is None:
+            return
+        known = self.topics.setdefault(id_, [])
+        topic = fields["topic"].decode("utf-8", "backslashreplace")
+        sound = inner.get("topic", fields["topic"]) == fields["topic"]
+        known.insert(0 if sound and len(known) < 2 else len(known), topic)
+
+    def step(self, at: int) -> int | None:
+        """Take one record between chunks; where to go on."""
+        record = bag_record(self.data, at)
+        if record is None or "op" not in record[0] or len(record[0]["op"]) != 1:
+            return self.resume(at + 1)
+        fields, begin, size = record
+        if fields["op"] == b"\x05":
+            return self.chunk(at, fields, begin, size)
+        if begin + size > len(self.data) or fields["op"] == b"\x02":
+            return self.resume(at + 1)
+        if fields["op"] == b"\x07" and len(fields.get("conn", b"")) == 4:
+            self.declare(fields, self.data[begin : begin + size])
+        return begin + size
+
+    def chunk(self, at: int, fields: dict[str, bytes], begin: int, size: int) -> int | None:
+        name = fields.get("compression", b"").decode("latin1")
+        if len(fields.get("size", b"")) != 4:
+            return self.resume(at + 1)
+        (raw,) = struct.unpack("<I", fields["size"])
+        end = begin + size
+        if name == "none" and raw != size:
+            ends = [e for e in (end, begin + raw) if e == len(self.data) or self.is_record(e)]
+            end = ends[0] if ends else end
+            raw = end - begin
+        cut = end > len(self.data)
+        after = self.resume(begin) if cut else end
+        out = _unpack(name, self.data[begin : end if after is None else after], raw, cut) if raw < 1 << 30 else None
+        if out is not None:
+            self.inner(out, ends=cut)
+        return after
+
+    def is_record(self, at: int) -> bool:
+        record = bag_record(self.data, at)
+        return record is not None and record[0].get("op") in (b"\x04", b"\x05", b"\x06", b"\x07")
+
+    def resume(self, at: int) -> int | None:
+        """The first byte from ``at`` on at which a chunk begins."""
+        while (found := self.data.find(b"\x04\0\0\0op=\x05", at)) >= 0:
+            for start in range(max(at, found - 4096), found - 3):
+                record = bag_record(self.data, start)
+                if record is None or not start + 4 <= found < record[1] - 4:
+                    continue
+                fields, _, size = record
+                if fields.get("op") != b"\x05" or len(fields.get("size", b"")) != 4:
+                    continue
+                name = fields.get("compression", b"")
+                if name in (b"bz2", b"lz4", b"zstd") or (name == b"none" and struct.pack("<I", size) == fields["size"]):
+                    return start
+            at = found + 1
+        return None
+
+    def inner(self, out: bytes, *, ends: bool) -> None:
+        """The messages of a chunk; one before what is no record is not trusted, unless only a length is wrong there."""
+        at, last = 0, -1
+        while at < len(out):
+            found = bag_record(out, at, framed=True)
+            fields, begin, size = found if found is not None else ({}, 0, 0)
+            op, conn = fields.get("op"), fields.get("conn", b"")
+            if op in (b"\x02", b"\x07") and begin + size <= len(out):
+                if op == b"\x07":
+                    if len(conn) == 4:
+                        self.declare(fields, out[begin : begin + size])
+                elif len(conn) == 4 and len(fields.get("time", b"")) == 8:
+                    last = at
+                    sec, nanosec = struct.unpack("<II", fields["time"])
+                    self.raw.append((struct.unpack("<I", conn)[0], sec * 10**9 + nanosec, out[begin : begin + size]))
+                at = begin + size
+                continue
+            framed = found is not None and (op not in (None, b"\x05")) and len(op or b"") == 1
+            if framed and begin + size > len(out) and ends:
+                return
+            search = at + 1
+            if last >= 0 and not (op in (b"\x02", b"\x07") and len(conn) == 4):
+                search = last + 1
+            after = self.inner_resume(out, search)
+            if search == last + 1 and last >= 0 and (after is not None or not self.is_short(out, at)):
+                self.raw.pop()
+            if after is None:
+                return
+            at, last = after, -1
+
+    @staticmethod
+    def is_short(out: bytes, at: int) -> bool:
+        """Whether what is wrong at a byte is that the record there is longer than the bytes left."""
+        if len(out) - at < 4:
+            return True
+        (n,) = struct.unpack_from("<I", out, at)
+        if n == 0:
+            return False
+        if n + 8 > len(out) - at:
+            return True
+        fields = _fields(out[at + 4 : at + 4 + n], framed=True)
+        if fields is None or len(fields.get("op", b"")) != 1 or fields["op"] == b"\x05":
+            return False
+        return at + 8 + n + int(struct.unpack_from("<I", out, at + 4 + n)[0]) > len(out)
+
+    @staticmethod
+    def inner_resume(out: bytes, at: int) -> int | None:
+        for start in range(at, len(out) - 8):
+            found = bag_record(out, start)
+            if found is None:
+                continue
+            fields, begin, size = found
+            if begin + size > len(out) or len(fields.get("conn", b"")) != 4:
+                continue
+            if fields.get("op") == b"\x02" and len(fields.get("time", b"")) == 8:
+                return start
+            if fields.get("op") == b"\x07" and "topic" in fields:
+                return start
+        return None
+
+
+def scan_bag(data: bytes) -> list[Message]:
+    """All messages that can be recovered of a bag with its version line and header record."""
+    return Bag(data).messages()
 
 
 Scan = Callable[[bytes], list[Message]]

@@ -12,6 +12,7 @@ import numpy as np
 from attrs import evolve, frozen
 
 from hephaes_native import records
+from hephaes_rpc.engine.logs import bagconnection
 from hephaes_rpc.engine.logs.base import Payload, Progress, message_type
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
@@ -313,8 +314,24 @@ class BagReader(RecordReader):
         )
         first = self._connections.setdefault(id_, connection)
         if (first.topic, first.type_name, first.schema) != (topic, connection.type_name, connection.schema):
-            what = f"connection {id_} is declared twice with different content ({first.topic!r}, then {topic!r})"
+            self._settle_declarations(first, connection)
+
+    def _settle_declarations(self, one: Connection, other: Connection) -> None:
+        """Keep the one of two declarations that contradicts itself less; LogError where neither does.
+
+        A bag declares each connection in a chunk and in its index, with the topic in header and data, and with a
+        checksum of the definition: damage to one copy shows.
+        """
+        doubts = bagconnection.doubts(one), bagconnection.doubts(other)
+        alike = (one.topic, one.type_name) == (other.topic, other.type_name) and doubts == (0, 0)
+        if doubts[0] == doubts[1] and not alike:
+            what = f"connection {one.id} is declared twice with different content ({one.topic!r}, then {other.topic!r})"
             raise LogError("bad_input", f"{self._file.path}: {what}")
+        text = f"connection {one.id} ({one.topic!r}) is declared otherwise, too"
+        self._found.warn(f"{text}; the declaration whose checksum holds is taken", lost=False)
+        if doubts[1] < doubts[0]:
+            self._connections[one.id] = other
+            self._redeclared += 1
 
     def _stream_of(self, connection: Connection) -> tuple[Literal[1, 2], str | None]:
         return 1, None if connection.type_name else "the connection names no type"

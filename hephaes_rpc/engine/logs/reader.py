@@ -38,6 +38,7 @@ class RecordReader(IndexedReader):
         self._scanned: set[int] = set()
         self._holes: dict[int, list[tuple[int, int]]] = {}
         self._out_of_range = False
+        self._redeclared = 0
         self._scan_cost = 0
         self._sweep()
         self._found.judge()
@@ -140,10 +141,12 @@ class RecordReader(IndexedReader):
     def _read(self, i: int, slots: Int32s) -> tuple[Payload, Walk]:
         data = self.read_chunk(i)
         native = type(self)._native_walk(data, slots)
+        redeclared = self._redeclared
         self._define(data, native.definitions)
         walk, expected = _walk(native), self._index.select_chunk(i, slots)
         if (
             native.status != OK
+            or self._redeclared != redeclared
             or (native.messages != self._index.chunk_size(i) and i not in self._scanned)
             or not np.array_equal(walk.bounds, expected.bounds)
             or not np.array_equal(walk.log_time, expected.time)
