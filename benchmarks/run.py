@@ -19,6 +19,8 @@ from goals import GOALS, growth
 from harness import COMPARE, RESULTS, STANDARD, Row, run_cases
 
 REPORT = Path(__file__).with_name("RESULTS.md")
+SIDECAR = "\n## sidecar\n"
+"""What follows is by ``sidecar_load.py`` and stays as it is."""
 ABOUT = {
     "machine": "Steps on the numeric log (397,500 messages), each alone, without any engine.",
     "numeric-parquet-small": "Numeric log, mcap (zstd), 39,750 messages. hephaes writes base64 unless it interpolates.",
@@ -161,7 +163,8 @@ def main() -> None:
         (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1))
     if not (arguments.dry or arguments.only):
         stored = [RESULTS / f"{name}.json" for name in GROUPS]
-        REPORT.write_text(report([json.loads(path.read_text()) for path in stored if path.exists()]))
+        kept = "".join(REPORT.read_text().partition(SIDECAR)[1:]) if REPORT.exists() else ""
+        REPORT.write_text(report([json.loads(path.read_text()) for path in stored if path.exists()]) + kept)
         print(f"written: {REPORT.name}", file=sys.stderr)
 
 

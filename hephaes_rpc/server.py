@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hephaes_rpc.config import Config, ConfigError, Options, load
 from hephaes_rpc.context import AppState
-from hephaes_rpc.engine.memory import give_back, share_arenas
+from hephaes_rpc.engine.memory import give_back, stay_small
 from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.logsetup import Logs
 from hephaes_rpc.methods import register_all
@@ -45,6 +45,7 @@ UNREAD_BATCHES = 16
 SLICE_S = 0.005
 PROCESS_POLL_S = 0.5
 ARENAS = 2
+LARGE_BYTES = 1 << 17
 TRIM_S = 30.0
 
 Phase = Literal["new", "starting", "ready", "down"]
@@ -53,7 +54,7 @@ Phase = Literal["new", "starting", "ready", "down"]
 def serve(wire: Wire, arguments: Options, environ: Mapping[str, str]) -> int:
     """Serve one client on the claimed pipes until it leaves; returns the exit code."""
     started = time.monotonic()
-    share_arenas(ARENAS)
+    stay_small(ARENAS, LARGE_BYTES)
     ending = Ending()
     hear_signals(ending)
     os.umask(0o077)

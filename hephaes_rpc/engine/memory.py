@@ -2,16 +2,20 @@
 
 import ctypes
 
+_M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
 
-def share_arenas(n_arenas: int) -> None:
-    """Have all threads allocate from so few arenas, before there are any threads; glibc only.
+def stay_small(n_arenas: int, large_bytes: int) -> None:
+    """Have what threads allocate lie in few places, and what is large apart from it; before there are threads; glibc.
 
-    By default every thread up to eight per core gets one, and what it has freed serves no other thread.
+    By default every thread up to eight per core gets an arena, and what it has freed serves no other thread; and what
+    counts as large grows with what has been freed, so that large buffers come to lie between small ones.
     """
     try:
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, n_arenas)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, n_arenas)
+        libc.mallopt(_M_MMAP_THRESHOLD, large_bytes)
     except (AttributeError, OSError, TypeError):
         return
 
