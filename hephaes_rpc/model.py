@@ -21,6 +21,7 @@ Availability = Literal["ready", "missing", "invalid"]
 ConfigStatus = Literal["ready", "needs_migration", "invalid"]
 ChangeKind = Literal["create", "update", "duplicate", "migration", "import"]
 Severity = Literal["info", "warning", "error"]
+Basis = Literal["index", "messages"]
 FindingKind = Literal[
     "damaged_log",
     "undecodable_topic",
@@ -242,7 +243,7 @@ class Quality:
         content_fingerprint: Of all readable messages, the same whatever the container; None until they were read.
     """
 
-    basis: Literal["index", "messages"]
+    basis: Basis
     score: Score
     findings: list[Finding]
     topics: list[TopicQuality]

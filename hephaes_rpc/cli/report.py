@@ -13,6 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", metavar="LOG", help="a .bag, .mcap or .db3 file, or the folder of a recording")
     parser.add_argument("-o", "--output", metavar="FILE.html", required=True, help="the page to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the page if it is there, never the log")
+    parser.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="read every message for what is wrong with it, as check does (default); else from the index alone",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,7 +29,13 @@ def run(arguments: argparse.Namespace) -> int:
 
         context = RunContext(Path(arguments.log).name, shown, stop)
         try:
-            made = write_report(arguments.log, Path(arguments.output), context, overwrite=arguments.overwrite)
+            made = write_report(
+                arguments.log,
+                Path(arguments.output),
+                context,
+                overwrite=arguments.overwrite,
+                quality="messages" if arguments.check else "index",
+            )
         except CancelledByClient:
             return 128 + stop.signal
     print(printable(f"{made.path} ({amount(made.size_bytes, 'bytes')})"))

@@ -93,9 +93,15 @@ def _report(context: "Context") -> dict[str, Any]:
     from hephaes_rpc.serde import unstructure
 
     task = context.task
-    known = None if task["quality"] is None else quality_from(task["quality"])
+    known = task["quality"]
     made: dict[str, Any] = unstructure(
-        write_report(task["path"], Path(task["target"]), context, overwrite=task["overwrite"], known=known)
+        write_report(
+            task["path"],
+            Path(task["target"]),
+            context,
+            overwrite=task["overwrite"],
+            quality="index" if known is None else quality_from(known),
+        )
     )
     return made
 

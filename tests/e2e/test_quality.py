@@ -1,5 +1,6 @@
 """Findings through the real sidecar: each defect gives just its own, by index and by messages; an analysis stops."""
 
+import html
 import time
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,10 @@ def test_an_analysis_follows_indexing_and_is_not_made_twice(
     assert sidecar.request("assets/index", {"asset_id": asset_id})["quality"] == detail["quality"]
     sidecar.request("health")
     assert sidecar.request("jobs/list", {"type": "analyze"})["items"] == [done["job"]]
+    page = Path(sidecar.request("assets/report", {"asset_id": asset_id})["file_path"]).read_text()
+    (finding,) = detail["quality"]["findings"]
+    assert html.escape(finding["message"]) in page
+    assert f"<dd>{detail['quality']['score']['value']} <small>of 100" in page
     sidecar.request("workspaces/delete", {"workspace_id": sidecar.request("workspaces/list")["active_workspace_id"]})
 
 

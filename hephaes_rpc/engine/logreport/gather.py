@@ -24,9 +24,10 @@ from hephaes_rpc.engine.logs.base import Payload
 from hephaes_rpc.engine.logs.describe import NS_PER_S, describe
 from hephaes_rpc.engine.logs.types import Int32s, Int64s
 from hephaes_rpc.engine.messages.decode import StreamDecoder
+from hephaes_rpc.engine.quality.analysis import quality_by_messages
 from hephaes_rpc.engine.quality.indexed import quality_by_index
 from hephaes_rpc.engine.task import Context
-from hephaes_rpc.model import Quality
+from hephaes_rpc.model import Basis, Quality
 
 MAX_READ = 1 << 30
 MAX_ROWS = 20_000
@@ -38,12 +39,12 @@ MAX_SHOTS, SHOTS_PER_TOPIC, MIN_SHOTS = 96, 12, 2
 SHOT_SIDE, SHOT_QUALITY = 256, 78
 
 
-def gather(log: LogReader, name: str, context: Context, known: Quality | None = None) -> LogFacts:
+def gather(log: LogReader, name: str, context: Context, quality: Quality | Basis = "index") -> LogFacts:
     """The facts of an open log.
 
     Args:
         name: What the log is called on the page.
-        known: What its messages have told of its quality; without it that is what the index tells.
+        quality: What is known of its quality, or from what that is to be told.
 
     Raises:
         LogError: A chunk is damaged or (StaleIndexError) does not hold what the index says.
@@ -74,8 +75,21 @@ def gather(log: LogReader, name: str, context: Context, known: Quality | None = 
         note = "" if reading is not None or timing is None else _why_not(summary.streams[k])
         facts = TopicFacts(stream_info, timing, note=note)
         topics.append(facts if reading is None else reading.facts(facts))
-    quality = known or quality_by_index(log)
-    return LogFacts(name, summary, info, tuple(topics), tuple(quality.findings), quality.score)
+    found = _quality(log, quality, context)
+    return LogFacts(name, summary, info, tuple(topics), tuple(found.findings), found.score)
+
+
+def _quality(log: LogReader, wanted: Quality | Basis, context: Context) -> Quality:
+    if isinstance(wanted, Quality):
+        return wanted
+    if wanted == "index":
+        return quality_by_index(log)
+
+    def told(done: int, total: int) -> None:
+        context.check()
+        context.progress("decode", done, total, "bytes", "quality")
+
+    return quality_by_messages(log, told)
 
 
 def _look(log: LogReader, context: Context) -> dict[str, Looked]:

@@ -13,7 +13,7 @@ from hephaes_rpc.engine.logreport.gather import gather
 from hephaes_rpc.engine.logs import open_log
 from hephaes_rpc.engine.task import Context
 from hephaes_rpc.errors import HephaesError, LogError
-from hephaes_rpc.model import Quality
+from hephaes_rpc.model import Basis, Quality
 
 
 @frozen(kw_only=True)
@@ -30,11 +30,11 @@ class ReportFile:
     sha256: str
 
 
-def report_of(path: str, context: Context, known: Quality | None = None) -> bytes:
+def report_of(path: str, context: Context, quality: Quality | Basis = "index") -> bytes:
     """The page of a log, UTF-8; the same log and quality give the same bytes.  Raises what ``open_log`` raises.
 
     Args:
-        known: What its messages have told of its quality; without it that is what the index tells.
+        quality: What is known of its quality, or from what that is to be told.
     """
     from hephaes_rpc.engine.logreport.page import page
 
@@ -45,17 +45,17 @@ def report_of(path: str, context: Context, known: Quality | None = None) -> byte
     name = Path(path).absolute().name
     with open_log(path, indexed) as log:
         try:
-            facts = gather(log, name, context, known)
+            facts = gather(log, name, context, quality)
         except LogError as error:
             if error.kind == "unsupported":
                 raise
             log.rescan()
-            facts = gather(log, name, context, known)
+            facts = gather(log, name, context, quality)
     return page(facts, context)
 
 
 def write_report(
-    path: str, target: Path, context: Context, *, overwrite: bool = False, known: Quality | None = None
+    path: str, target: Path, context: Context, *, overwrite: bool = False, quality: Quality | Basis = "index"
 ) -> ReportFile:
     """Write the page of a log to ``target``: beside it first, then renamed.
 
@@ -67,7 +67,7 @@ def write_report(
         publication.expect([target.name])
         if _same(target, Path(path)):
             raise HephaesError("output_exists", f"{target} is the log itself; it is never written", path=str(target))
-        content = report_of(path, context, known)
+        content = report_of(path, context, quality)
         publication.put(target.name, content)
         publication.commit()
     return ReportFile(path=str(target), size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
