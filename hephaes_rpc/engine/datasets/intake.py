@@ -140,9 +140,10 @@ class Intake:
         """What was met in a stream that was read."""
         return self._records[id(stream)]
 
-    def fingerprint(self) -> str:
-        """Of all messages that were read."""
-        return combined(self._digests.values())
+    def fingerprint(self, streams: Sequence[Stream] | None = None) -> str:
+        """Of the messages that were read of these streams; None: of all."""
+        digests = self._digests.values() if streams is None else [self._digests[id(stream)] for stream in streams]
+        return combined(digests)
 
     def fingerprints(self) -> dict[int, str]:
         """By stream."""

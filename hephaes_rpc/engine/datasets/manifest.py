@@ -17,7 +17,7 @@ from attrs import asdict, evolve, frozen
 from hephaes_rpc import __version__
 from hephaes_rpc.engine.datasets.digests import ALGORITHM
 from hephaes_rpc.engine.datasets.intake import Intake, StreamRecord
-from hephaes_rpc.engine.logs import LogSummary
+from hephaes_rpc.engine.logs import LogSummary, Stream
 from hephaes_rpc.engine.specs.document import SpecDocument, to_dict
 from hephaes_rpc.engine.specs.spec import ConversionSpec, TFRecordOutput
 from hephaes_rpc.engine.task import ConvertTask
@@ -105,7 +105,7 @@ def manifest(task: ConvertTask, run: Run, dataset: Dataset) -> dict[str, Any]:
         "hephaes_version": __version__,
         "episode_id": task.episode_id,
         "dataset": _dataset(task.spec, dataset),
-        "source": _source(run),
+        "source": _source(run, dataset),
         "temporal": _temporal(run.summary),
         "conversion": _conversion(task, run, dataset),
         "robot_context": None,
@@ -133,7 +133,7 @@ def _dataset(spec: ConversionSpec, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _source(run: Run) -> dict[str, Any]:
+def _source(run: Run, dataset: Dataset) -> dict[str, Any]:
     summary, name = run.summary, file_name(run.summary.path)
     return {
         "path": name,
@@ -141,7 +141,7 @@ def _source(run: Run) -> dict[str, Any]:
         "ros_version": summary.ros_version,
         "storage_format": summary.storage_format,
         "file_size_bytes": summary.size_bytes,
-        "fingerprint": {"algorithm": ALGORITHM, "value": run.intake.fingerprint()},
+        "fingerprint": {"algorithm": ALGORITHM, "value": run.intake.fingerprint(_streams(run, dataset))},
         "source_metadata": {
             "profile": summary.profile,
             "library": summary.library,
@@ -196,11 +196,19 @@ def _conversion(task: ConvertTask, run: Run, dataset: Dataset) -> dict[str, Any]
         "split": told["split"],
         "validation": told["validation"],
         **run.conversion,
-        "rows_total": run.rows,
+        "rows_total": run.rows if run.conversion else dataset.rows,
         "rows_written": dataset.rows,
         "changed_by_format": {name: dict(counts) for name, counts in dataset.counts.items()},
         "topics": _topics(run, of_file, dataset),
     }
+
+
+def _streams(run: Run, dataset: Dataset) -> list[Stream] | None:
+    """Those of a dataset of whole messages, whichever other files are made with it; None: all that were read."""
+    if run.conversion:
+        return None
+    found = [run.mapped[name][2].stream for name in dataset.columns if name in run.mapped]
+    return list({id(stream): stream for stream in found}.values())
 
 
 def _topics(

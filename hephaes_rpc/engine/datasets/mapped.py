@@ -88,7 +88,9 @@ class MappedConversion:
             self.intake.note_losses()
             rows = sum(one.result.rows for one in datasets.written)
             mapped = {
-                field.name: (field.requested, field.selector, self.intake.record(field.stream)) for field in fields
+                field.name: (field.requested, field.selector, self.intake.record(field.stream))
+                for plan in plans
+                for field in plan.fields
             }
             outputs = datasets.publish(Run(self.log.summary, self.intake, rows, mapped, {}), self.warnings)
         return ConvertResult(

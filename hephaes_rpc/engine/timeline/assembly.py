@@ -305,6 +305,7 @@ class Assembly:
                 for source in self._sources:
                     source.collect()
                 yield from self._emit(rank)
+                give_back()
         if not len(self._order):
             yield from self._emit(-1)
 
