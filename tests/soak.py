@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ UNASKED = frozenset(("initialize", "shutdown", "rpc.discover"))
 KEPT = frozenset(("workspaces/delete", "workspaces/restore", "workspaces/create", "workspaces/activate"))
 """Asked with spoiled params only: they would take the ground from under everything else."""
 BATCH = 40
+EXAMPLES = 20
+"""Of one run of hypothesis, which begins with the simplest ones: a tenth of them."""
 SLOPE_BYTES_PER_10_MIN = 1 << 20
 Schema = dict[str, Any]
 
@@ -228,15 +231,6 @@ def soak(place: Path, seconds: float, seed: int) -> Soak:
         started = time.monotonic()
         rounds = 0
 
-        @seeded(seed)
-        @settings(
-            max_examples=1_000_000,
-            deadline=None,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(st.lists(calls(document), min_size=BATCH // 2, max_size=BATCH))
         def ask(batch: list[tuple[str, Any, bool]]) -> None:
             nonlocal rounds
             now = time.monotonic() - started
@@ -250,8 +244,17 @@ def soak(place: Path, seconds: float, seed: int) -> Soak:
             if not found.samples or now - found.samples[-1][0] > min(5.0, seconds / 20):
                 found.sample(now)
 
+        batches = st.lists(calls(document), min_size=BATCH // 2, max_size=BATCH)
+        few = settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
         with contextlib.suppress(_OverError):
-            ask()
+            for number in count(seed):
+                seeded(number)(few(given(batches)(ask)))()
         assert sidecar.request("health")["status"] == "ok"
         assert sidecar.stray == b""
         assert sidecar.shutdown() == 0
