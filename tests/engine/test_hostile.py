@@ -17,6 +17,7 @@ import zstandard
 from hephaes_rpc.engine.logs import open_log
 from hephaes_rpc.engine.logs.base import MAX_TOPICS
 from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
+from hephaes_rpc.engine.messages.idl import parse_idl
 from hephaes_rpc.errors import LogError
 from tests.engine.test_logs import read, written
 from tests.engine.test_logs_damage import HEADER, MCAP_MAGIC, SCHEMA, channel, chunk, mcap_file
@@ -179,3 +180,20 @@ def test_a_file_of_very_many_empty_frames(tmp_path):
     path.write_bytes(zstandard.compress(b"") * 1000 + zstandard.compress(write_mcap(path, MESSAGES).read_bytes()))
     with open_log(path) as log:
         assert sorted(read(log)) == written(MESSAGES)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        "@final struct C { string s; }; @mutable struct B { a::C x[100000000]; long y; };",
+        "@mutable struct B { string x[2000000000]; long y; };",
+        "@final struct D { long x[9]; }; @final struct C { a::D d[999]; }; @mutable struct B { a::C x[999]; long y; };",
+    ],
+    ids=["structs", "strings", "nested"],
+)
+def test_an_xcdr2_payload_that_leaves_out_very_much(members):
+    definition = parse_idl("a::B", f"module a {{ {members} }};")
+    payload = b"\0\x0b\0\0" + struct.pack("<III", 8, 0x2000_0001, 5)
+    decoder = StreamDecoder(definition, "cdr")
+    (status,) = decoder.feed(payload, np.zeros(1, np.int64), np.array([len(payload)]))
+    assert STATUS_NAMES[status] == "the payload ends in the middle of a value"

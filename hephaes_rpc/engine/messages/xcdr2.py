@@ -23,6 +23,7 @@ OK, TRUNCATED, ENCAPSULATION, UNTERMINATED, NO_TERMINATOR, OVER_BOUND, TRAILING,
 MISFIT: Final = -1
 KINDS: Final[dict[int, Extensibility]] = {3: "final", 4: "appendable", 5: "mutable"}
 MAX_EMPTY: Final = 65_536
+MAX_DEFAULTS: Final = 65_536
 FREE_BYTES: Final = 64 << 20
 MAX_RATIO: Final = 64
 TIME_NAMES: Final = {"time": "builtin_interfaces/msg/Time", "duration": "builtin_interfaces/msg/Duration"}
@@ -118,9 +119,10 @@ class _Source:
 
 @define
 class _Target:
-    """Plain CDR, little-endian."""
+    """Plain CDR, little-endian; ``defaults`` is how many values a payload may still leave to be made up."""
 
     most: int
+    defaults: int = MAX_DEFAULTS
     data: bytearray = field(factory=bytearray)
 
     def align(self, width: int) -> None:
@@ -135,6 +137,12 @@ class _Target:
         if len(self.data) + n > self.most:
             raise MalformedError(TRUNCATED)
         self.data += bytes(n)
+
+    def default(self, n: int) -> None:
+        """Count values that are not in the payload."""
+        self.defaults -= n
+        if self.defaults < 0:
+            raise MalformedError(TRUNCATED)
 
     def u32(self, value: int) -> None:
         self.align(4)
@@ -335,6 +343,7 @@ class Xcdr2:
             return
         n = type_.size if type_.array else 1
         width = _WIDTHS.get(type_.base)
+        target.default(1 if width is not None else n)
         if width is not None:
             target.align(width)
             target.zeros(n * width)
