@@ -22,6 +22,7 @@ METHODS = {
     "workspaces/check": {"workspace_id": "ws_nobody"},
     "assets/register": {"file_path": "nothing.bag"},
     "assets/scanDirectory": {"directory_path": "nowhere"},
+    "assets/analyze": {"asset_id": "nobody"},
     "assets/index": {"asset_id": "nobody"},
     "assets/reindexAll": {},
     "assets/list": {},
@@ -79,6 +80,7 @@ NOT_FOUND = {
     "conversionConfigs/duplicate": "config_not_found",
     "conversionConfigs/diff": "config_not_found",
     "conversionConfigs/export": "config_not_found",
+    "assets/analyze": "asset_not_found",
     "assets/index": "asset_not_found",
     "assets/get": "asset_not_found",
     "assets/report": "asset_not_found",
@@ -103,6 +105,7 @@ LISTS = [name for name in METHODS if name.endswith("/list")]
 BOUND = [name for name in METHODS if not name.startswith("workspaces/")]
 WITH_PROGRESS = [
     "assets/scanDirectory",
+    "assets/analyze",
     "assets/index",
     "assets/reindexAll",
     "assets/report",
