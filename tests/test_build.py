@@ -138,4 +138,4 @@ def test_missing_compiler_is_one_sentence(checkout, tmp_path, compiler):
 def test_unknown_build_mode_is_refused(checkout):
     done = run("build.py", cwd=checkout, HEPHAES_BUILD="fast")
     assert done.returncode != 0
-    assert "HEPHAES_BUILD='fast' is not one of: release, checked, sanitize, coverage" in done.stdout
+    assert "HEPHAES_BUILD='fast' is not one of: release, checked, sanitize, fuzz, coverage" in done.stdout

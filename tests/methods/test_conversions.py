@@ -136,9 +136,12 @@ def test_capabilities_say_what_is_taken(table: Table) -> None:
     assert found["hephaes"]["resample_strategies"] == ["downsample", "interpolate"]
     assert found["hephaes"]["layouts"] == ["wide", "topics"]
     assert found["hephaes"]["row_strategies"] == ["trigger", "per-message", "resample"]
-    assert found["hephaes"]["feature_source_kinds"] == ["path", "constant", "metadata", "concat", "stack"]
+    assert found["hephaes"]["feature_source_kinds"] == [
+        *("path", "constant", "metadata", "concat", "stack"),
+        *("points", "tf", "keyframe", "scan"),
+    ]
     assert found["hephaes"]["feature_dtypes"] == ["bytes", "int64", "float32", "float64", "bool", "json", "native"]
-    assert len(found["hephaes"]["transform_kinds"]) == 11
+    assert len(found["hephaes"]["transform_kinds"]) == 12
     assert found["hephaes"]["mapping_modes"] == ["auto", "custom", "spec", "saved-config"]
     assert found["hephaes"]["parquet_payload_encodings"] == ["typed", "json"]
     assert found["hephaes"]["tfrecord_float64"] == ["float32", "bytes"]
