@@ -77,7 +77,7 @@ def test_no_member_is_left_undescribed() -> None:
 def test_members_say_what_the_classes_say_of_them() -> None:
     join = SCHEMA["$defs"]["Join"]["properties"]
     assert join["staleness_ns"]["description"] == "Largest age of an earlier message."
-    assert "description" not in join["topic"]
+    assert "description" not in join["sync_policy"]
 
 
 def test_the_command_prints_it() -> None:

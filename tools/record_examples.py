@@ -98,7 +98,7 @@ def record(folder: Path) -> dict[str, list[Call]]:
     (home / "logs").mkdir(parents=True)
     for name in ("poses.bag", "talker-zstd.mcap"):
         shutil.copy(DATA / name, home / "logs" / name)
-    environ = {"HEPHAES_MAX_WORKERS": "1", "HOME": str(home)}
+    environ = {"HEPHAES_MAX_WORKERS": "1", "HEPHAES_ANALYZE": "off", "HOME": str(home)}
     with Sidecar(home / "data", env=environ) as sidecar:
         recorder = Recorder(sidecar)
         _lifecycle(recorder)
@@ -162,6 +162,7 @@ def _assets(recorder: Recorder, home: Path) -> tuple[str, str]:
     recorder.call("with progress", "assets/index", asset_id=bag, workDoneToken="index-1")
     for kind in ("begin", "end"):
         recorder.heard(kind, "$/progress", lambda p, kind=kind: p["value"]["kind"] == kind)
+    recorder.call("what all messages say", "assets/analyze", asset_id=bag)
     recorder.call("everything", "assets/reindexAll")
     recorder.heard("indexed", "assets/didChange", lambda p: p["reason"] == "updated")
     recorder.call("indexed bags", "assets/list", type="bag", status="indexed", sort="-file_size", limit=10)

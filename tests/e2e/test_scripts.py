@@ -131,7 +131,7 @@ def test_a_script_that_misbehaves_costs_its_job_and_nothing_else(
     assert why in job["error"]["message"]
     assert job["error"]["data"]["script"] == "made.py"
     assert not list(Path(made["output_path"]).glob("*"))
-    assert sidecar.request("health")["jobs"] == {"queued": 0, "running": 0}
+    assert sidecar.request("jobs/list", {"type": "convert", "status": "running"})["items"] == []
     put(sidecar, root, TWICE)
     retried = sidecar.request("jobs/retry", {"job_id": job["id"]})
     assert finished(sidecar, retried["id"])["status"] == "succeeded"
