@@ -1,5 +1,5 @@
 # make demo   a log of the repository becomes a dataset, through the real sidecar
-# make test   everything, from nothing
+# make test   everything, from nothing; JOBS=0 runs the tests one after the other
 # Needs Python 3.11 or later, a C compiler and make.  PYTHON=python3.12 chooses another interpreter.
 
 PYTHON ?= python3
@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE := $(wildcard hephaes_native/*.pyx hephaes_native/*.pxd hephaes_native/*.h)
 STUBS := $(patsubst hephaes_native/%.pyx,hephaes_native.%,$(wildcard hephaes_native/*.pyx))
 PYTEST_ARGS ?=
+JOBS ?= 2
 ROUNDS ?= 3
 export BENCH_WORK ?= bench-work
 
@@ -18,7 +19,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m hephaes_rpc demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
