@@ -214,7 +214,10 @@ def test_the_client_hears_of_warnings_and_the_log_keeps_them_on_one_line(probe: 
     (line,) = [line for line in text.split("\n") if "a topic named" in line]
     assert (json.loads(line)["message"], line.isprintable()) == ("a topic named \n2026 ERROR \x1b[31m\u2028 /x", True)
     assert r"\n2026 ERROR \u001b[31m\u2028 /x" in line
-    assert "a topic named " + r"\u000a2026 ERROR \u001b[31m\u2028 /x" in probe.stderr
+    until = time.monotonic() + 10
+    while "a topic named " + r"\u000a2026 ERROR \u001b[31m\u2028 /x" not in probe.stderr:
+        assert time.monotonic() < until, probe.stderr
+        time.sleep(0.01)
 
 
 def test_params_are_logged_nowhere(spawn: SpawnSidecar) -> None:
