@@ -29,6 +29,12 @@ PACKERS: dict[bytes, Callable[[bytes], bytes]] = {
 }
 
 
+def _changed(data: bytes, max_bytes: int) -> bytes:
+    """As libFuzzer changes bytes."""
+    changed: bytes = atheris.Mutate(data, max_bytes)
+    return changed
+
+
 def _unpacked(name: bytes, data: bytes) -> bytes | None:
     with suppress(*_ERRORS):
         if name == b"zstd":
@@ -54,7 +60,7 @@ def _shuffled(parts: list[bytes], random_: random.Random) -> list[bytes]:
         case 2:
             parts[i], parts[k] = parts[k], parts[i]
         case _:
-            parts[i] = atheris.Mutate(parts[i], len(parts[i]) + 64)
+            parts[i] = _changed(parts[i], len(parts[i]) + 64)
     return parts
 
 
@@ -111,7 +117,7 @@ def mcap(data: bytes, max_size: int, seed: int) -> bytes:
     random_ = random.Random(seed)
     way = random_.randrange(6)
     if way < 3 or not data.startswith(MCAP_MAGIC):
-        changed = atheris.Mutate(data, max_size)
+        changed = _changed(data, max_size)
         if way:
             changed = MCAP_MAGIC + changed[len(MCAP_MAGIC) :]
         return _sealed(changed)[:max_size] if way == 2 else changed
@@ -121,14 +127,14 @@ def mcap(data: bytes, max_size: int, seed: int) -> bytes:
     else:
         places = [i for i, record in enumerate(records) if record[:1] == b"\x06"]
         if not places:
-            return atheris.Mutate(data, max_size)
+            return _changed(data, max_size)
         i = random_.choice(places)
         chunk = _mcap_chunk(records[i])
         raw = chunk and _unpacked(chunk[1], chunk[2])
         if chunk and raw is not None:
             parts = _shuffled(_mcap_records(raw, 0), random_)
             name = random_.choice((chunk[1], b"", b"lz4", b"zstd"))
-            changed = b"".join(parts) if way == 4 else atheris.Mutate(raw, max(1, max_size // 2))
+            changed = b"".join(parts) if way == 4 else _changed(raw, max(1, max_size // 2))
             records[i] = _packed_chunk(chunk[0], name, changed)
     return _sealed(MCAP_MAGIC + b"".join(records))[:max_size]
 
@@ -170,7 +176,7 @@ def bag(data: bytes, max_size: int, seed: int) -> bytes:
     random_ = random.Random(seed)
     way = random_.randrange(6)
     if way < 3 or not data.startswith(BAG_MAGIC):
-        changed = atheris.Mutate(data, max_size)
+        changed = _changed(data, max_size)
         return BAG_MAGIC + changed[len(BAG_MAGIC) :] if way else changed
     records = _bag_records(data, len(BAG_MAGIC))
     chunks = [(i, found) for i, record in enumerate(records) if (found := _bag_chunk(record))]
@@ -181,7 +187,7 @@ def bag(data: bytes, max_size: int, seed: int) -> bytes:
         raw = _unpacked(name, stored)
         if raw is not None:
             parts = _shuffled(_bag_records(raw, 0), random_)
-            changed = b"".join(parts) if way == 4 else atheris.Mutate(raw, max(1, max_size // 2))
+            changed = b"".join(parts) if way == 4 else _changed(raw, max(1, max_size // 2))
             records[i] = _packed_bag_chunk(random_.choice((name, b"none", b"bz2", b"lz4")), changed)
     return (BAG_MAGIC + b"".join(records))[:max_size]
 
@@ -191,7 +197,7 @@ def bag(data: bytes, max_size: int, seed: int) -> bytes:
 
 def db3(data: bytes, max_size: int, seed: int) -> bytes:
     """A mutated SQLite file, mostly with its magic."""
-    changed = atheris.Mutate(data, max_size)
+    changed = _changed(data, max_size)
     return b"SQLite format 3\x00" + changed[16:] if seed % 8 else changed
 
 
@@ -199,14 +205,14 @@ def decode(data: bytes, max_size: int, seed: int) -> bytes:
     """Schema or payload changed, the other kept."""
     random_ = random.Random(seed)
     if len(data) < 8 or not random_.randrange(8):
-        return atheris.Mutate(data, max_size)
+        return _changed(data, max_size)
     begin = 2 + data[1]
     schema_bytes = int.from_bytes(data[begin : begin + 2], "little")
     schema, payload = data[begin + 2 : begin + 2 + schema_bytes], data[begin + 2 + schema_bytes :]
     if not random_.randrange(4):
-        schema = atheris.Mutate(schema, max(1, max_size // 2))
+        schema = _changed(schema, max(1, max_size // 2))
     else:
-        payload = atheris.Mutate(payload, max(1, max_size // 2))
+        payload = _changed(payload, max(1, max_size // 2))
     return (data[:begin] + struct.pack("<H", len(schema) & 0xFFFF) + schema + payload)[:max_size]
 
 

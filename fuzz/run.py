@@ -49,7 +49,7 @@ def main() -> int:
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=1:quarantine_size_mb=32",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     }
-    command = [sys.executable, "-m", "fuzz.targets", options.target]
+    command = [sys.executable, "-m", "fuzz.drive", options.target]
     if options.input:
         command.append(str(options.input.resolve()))
     else:

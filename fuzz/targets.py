@@ -2,50 +2,37 @@
 answer that contradicts itself, more than MAX_SECONDS of processor time, memory beyond one chunk and a constant.
 """
 
-import os
 import resource
-import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
-import atheris
+import numpy as np
 
 from fuzz.encodings import ENCODINGS
-from fuzz.mutate import MUTATORS
+from hephaes_rpc.engine.logs import LogReader, open_log
+from hephaes_rpc.engine.logs.chunks import FREE_RAW_BYTES
+from hephaes_rpc.engine.logs.describe import describe
+from hephaes_rpc.engine.logs.types import Connection, Stream
+from hephaes_rpc.engine.messages.decode import StreamDecoder
+from hephaes_rpc.engine.quality.indexed import quality_by_index
+from hephaes_rpc.errors import HephaesError
 
-with atheris.instrument_imports(include=["hephaes_rpc.engine"]):
-    import numpy as np
-
-    from hephaes_rpc.engine.logs import LogReader, open_log, types
-    from hephaes_rpc.engine.logs.chunks import FREE_RAW_BYTES
-    from hephaes_rpc.engine.logs.db3 import Db3Reader
-    from hephaes_rpc.engine.logs.describe import describe
-    from hephaes_rpc.engine.logs.types import Connection, Stream
-    from hephaes_rpc.engine.messages.decode import StreamDecoder
-    from hephaes_rpc.engine.quality.analysis import quality_by_index
-    from hephaes_rpc.errors import HephaesError
-
-assert Db3Reader
-types.parse_definition = cache(types.parse_definition)  # ``decode`` is what changes definitions
 MAX_SECONDS = 10.0
 MAX_RISE_BYTES = 3 * FREE_RAW_BYTES
 MAX_DECODED = 20
 SELDOM = 8
 """One container of so many is decoded and judged, too; the others are only read."""
-FOLDER = Path(tempfile.mkdtemp())
 
 
 class FindingError(AssertionError):
     """A promise that was broken."""
 
 
-def container(name: str) -> Callable[[bytes], None]:
-    """Opens the bytes as a log, reads and describes all of it, twice where its index lied."""
-    path = FOLDER / f"a.{name}"
+def container(path: Path) -> Callable[[bytes], None]:
+    """Opens the bytes as a log of that path, reads and describes all of it, twice where its index lied."""
 
     def run(data: bytes) -> None:
         path.write_bytes(data)
@@ -127,7 +114,7 @@ def decode(data: bytes) -> None:
     for part in (payload, payload[: len(payload) // 2], payload + payload):
         exact = np.frombuffer(part, np.uint8).copy()  # without the byte that ``bytes`` has behind it
         try:
-            status = decoder.feed(memoryview(exact), np.zeros(1, np.int64), np.array([len(part)], np.int64))
+            status = decoder.feed(exact.data, np.zeros(1, np.int64), np.array([len(part)], np.int64))
             found = decoder.take()
         except HephaesError:
             return
@@ -136,12 +123,9 @@ def decode(data: bytes) -> None:
             raise FindingError("rows and statuses contradict each other")
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {
-    "bag": container("bag"),
-    "mcap": container("mcap"),
-    "db3": container("db3"),
-    "decode": decode,
-}
+def targets(folder: Path) -> dict[str, Callable[[bytes], None]]:
+    """By name; ``folder`` is where logs are written."""
+    return {**{name: container(folder / f"a.{name}") for name in ("bag", "mcap", "db3")}, "decode": decode}
 
 
 def _peak_bytes() -> int:
@@ -165,18 +149,3 @@ def watched(target: Callable[[bytes], None]) -> Callable[[bytes], None]:
             raise FindingError(f"memory rose by {peak - before} bytes")
 
     return run
-
-
-def main(name: str, arguments: list[str]) -> None:
-    """Hand over to libFuzzer."""
-    import hephaes_native.decode
-
-    if "fuzz" not in hephaes_native.decode.__file__:
-        raise SystemExit(f"{hephaes_native.decode.__file__} is not the build for fuzzing")
-    os.chdir(FOLDER)
-    atheris.Setup([name, *arguments], watched(TARGETS[name]), custom_mutator=MUTATORS[name])
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
