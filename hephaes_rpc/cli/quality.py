@@ -55,9 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(path: str, arguments: argparse.Namespace) -> int:
-    from hephaes_rpc.engine.quality.analysis import quality_by_messages
+    from hephaes_rpc.engine.quality.analysis import quality_of, read
     from hephaes_rpc.engine.quality.gates import judge
-    from hephaes_rpc.engine.quality.indexed import WHOLE
+    from hephaes_rpc.engine.timeline.window import WHOLE
 
     try:
         with display() as shown, open_log(path) as log:
@@ -65,8 +65,9 @@ def _check(path: str, arguments: argparse.Namespace) -> int:
             def told(done: int, total: int) -> None:
                 shown.update(path, "analyze", done, total, "bytes")
 
-            quality = quality_by_messages(log, told)
-            gates = judge(arguments.gate, log, WHOLE, told)
+            found = read(log, told)
+            quality = quality_of(found)
+            gates = judge(arguments.gate, log, WHOLE, told, found)
     except HephaesError as error:
         if arguments.json:
             print(json.dumps({"log": path, "error": {"kind": error.kind, "message": error.message}}), flush=True)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from hephaes_rpc.engine.datasets.featured import FeaturedConversion
     from hephaes_rpc.engine.datasets.mapped import MappedConversion
     from hephaes_rpc.engine.quality.gates import Verdict
-    from hephaes_rpc.engine.quality.indexed import Window
 
     Conversion: TypeAlias = MappedConversion | FeaturedConversion
     Make: TypeAlias = Callable[[LogReader], Conversion]
@@ -40,8 +39,9 @@ def convert(task: ConvertTask, context: Context) -> ConvertResult:
     def run(log: LogReader, conversion: "Make") -> ConvertResult:
         if task.spec.quality:
             from hephaes_rpc.engine.quality.gates import require_quality
+            from hephaes_rpc.engine.timeline.selection import window_of
 
-            require_quality(task.spec.quality, log, _window(task), _told(context, "plan"))
+            require_quality(task.spec.quality, log, window_of(task.spec.input), _told(context, "plan"))
         return conversion(log).run()
 
     return _attempt(task, context, run)
@@ -57,17 +57,12 @@ def outline(task: ConvertTask, context: Context) -> Outline:
         gates: list[Verdict] = []
         if task.spec.quality:
             from hephaes_rpc.engine.quality.gates import judge
+            from hephaes_rpc.engine.timeline.selection import window_of
 
-            gates = judge(task.spec.quality, log, _window(task), _told(context, "plan"))
+            gates = judge(task.spec.quality, log, window_of(task.spec.input), _told(context, "plan"))
         return attrs.evolve(conversion(log).outline(), gates=gates)
 
     return _attempt(task, context, judged)
-
-
-def _window(task: ConvertTask) -> "Window":
-    from hephaes_rpc.engine.quality.indexed import Window
-
-    return Window(task.spec.input.start_ns, task.spec.input.end_ns)
 
 
 def _told(context: Context, phase: Phase) -> Callable[[int, int], None]:

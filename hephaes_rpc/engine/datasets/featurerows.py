@@ -22,7 +22,7 @@ from hephaes_rpc.engine.timeline.clocks import Stamps
 from hephaes_rpc.engine.timeline.plan import Int64s
 from hephaes_rpc.engine.timeline.rows import RowPlan
 from hephaes_rpc.engine.timeline.rowtopics import every_topic
-from hephaes_rpc.engine.timeline.selection import Bools
+from hephaes_rpc.engine.timeline.window import Bools
 
 Flags = NDArray[np.bool_]
 

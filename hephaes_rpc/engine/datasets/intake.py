@@ -14,7 +14,8 @@ from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.clocks import Stamps, Wanted, read_stamps
 from hephaes_rpc.engine.timeline.hints import hinted
 from hephaes_rpc.engine.timeline.plan import Int64s
-from hephaes_rpc.engine.timeline.selection import Bools, included, select, unmatched
+from hephaes_rpc.engine.timeline.selection import included, select, unmatched
+from hephaes_rpc.engine.timeline.window import Bools
 from hephaes_rpc.errors import HephaesError, LogError
 
 Told = Callable[[int, int], None]

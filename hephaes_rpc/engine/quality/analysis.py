@@ -17,10 +17,11 @@ from hephaes_rpc.engine.quality import thresholds as at
 from hephaes_rpc.engine.quality.cadence import Silence
 from hephaes_rpc.engine.quality.clocks import Clock, clock_findings, sequence_of
 from hephaes_rpc.engine.quality.content import FieldRecord, FrameRecord, Run, StreamContent
-from hephaes_rpc.engine.quality.indexed import WHOLE, Examined, Window, examine, finding, index_findings, topics_of
+from hephaes_rpc.engine.quality.indexed import Examined, examine, finding, index_findings, topics_of
 from hephaes_rpc.engine.quality.score import in_order, score_of
 from hephaes_rpc.engine.quality.wording import counted, duration, share
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
+from hephaes_rpc.engine.timeline.window import WHOLE, Window
 from hephaes_rpc.errors import LogError
 from hephaes_rpc.model import Finding, Quality, Severity, TopicQuality
 
@@ -47,7 +48,11 @@ def quality_by_messages(log: LogReader, told: Told) -> Quality:
     Raises:
         LogError: The log cannot be read, not even after its index has been rebuilt.
     """
-    found = read(log, told)
+    return quality_of(read(log, told))
+
+
+def quality_of(found: Read) -> Quality:
+    """What has been read of a whole log, judged."""
     findings = in_order(findings_of(found))
     topics = [
         _with_content(topic, content, clock)
@@ -91,10 +96,9 @@ def _read(log: LogReader, told: Told, chosen: Sequence[Stream] | None, window: W
         data, walk = log.messages(i, slots)
         for k in np.flatnonzero(np.diff(walk.bounds)).tolist():
             times, offset, length = walk.slot(k)
-            inside = window.holds(times)
-            if inside is None:
+            if window == WHOLE:
                 pairs[k][1].feed(data, times, offset, length)
-            elif inside.any():
+            elif (inside := window.holds(times)).any():
                 pairs[k][1].feed(data, times[inside], offset[inside], length[inside])
             if digests:
                 digests[k].feed(data, i, times, offset, length)

@@ -16,12 +16,13 @@ from hephaes_rpc.engine.quality.analysis import Read, findings_of, read
 from hephaes_rpc.engine.quality.cadence import Cadence
 from hephaes_rpc.engine.quality.clocks import Clock, sequence_of
 from hephaes_rpc.engine.quality.content import StreamContent
-from hephaes_rpc.engine.quality.indexed import Window, examine
+from hephaes_rpc.engine.quality.indexed import examine
 from hephaes_rpc.engine.quality.score import score_of
 from hephaes_rpc.engine.quality.wording import duration, rate, share
 from hephaes_rpc.engine.specs.gates import COMPARE, LOG, MEASURES, Condition, Gate, parse_gate
 from hephaes_rpc.engine.specs.rules import pointer, spec_error
 from hephaes_rpc.engine.timeline.plan import selectors
+from hephaes_rpc.engine.timeline.window import Window
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.serde import Issue, Path, closest, shown
 
@@ -81,11 +82,12 @@ def require_quality(texts: Sequence[str], log: LogReader, window: Window, told: 
         )
 
 
-def judge(texts: Sequence[str], log: LogReader, window: Window, told: Told) -> list[Verdict]:
+def judge(texts: Sequence[str], log: LogReader, window: Window, told: Told, found: Read | None = None) -> list[Verdict]:
     """All conditions of the gates, judged, in their order.
 
     Args:
         told: As for ``read``; only called where messages must be read.
+        found: What has been read of all streams in that window already.
 
     Raises:
         SpecError: A gate names a topic that the log does not have, or the end of several.
@@ -97,8 +99,7 @@ def judge(texts: Sequence[str], log: LogReader, window: Window, told: Told) -> l
         for gate, stream in zip(gates, streams, strict=True)
         if any(MEASURES[condition.measure].needs_messages for condition in gate.conditions)
     ]
-    found = None
-    if asked:
+    if asked and found is None:
         found = read(log, told, None if None in asked else [s for s in asked if s is not None], window)
     measures = _Measures(log, found, window)
     return [

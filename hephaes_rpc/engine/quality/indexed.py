@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from attrs import define, frozen
-from numpy.typing import NDArray
+from attrs import define
 
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.logs.types import Int64s, LogSummary
@@ -12,36 +11,10 @@ from hephaes_rpc.engine.quality import thresholds as at
 from hephaes_rpc.engine.quality.cadence import Cadence, Silence
 from hephaes_rpc.engine.quality.score import in_order, score_of
 from hephaes_rpc.engine.quality.wording import counted, duration, rate, share
+from hephaes_rpc.engine.timeline.window import WHOLE, Window
 from hephaes_rpc.model import Finding, FindingKind, Quality, Severity, TopicQuality
 
 _TICK_SAMPLE = 100_000
-
-
-@frozen
-class Window:
-    """Log times from ``start_ns`` on and before ``end_ns``; None is no bound."""
-
-    start_ns: int | None = None
-    end_ns: int | None = None
-
-    def holds(self, times: Int64s) -> NDArray[np.bool_] | None:
-        """Which times lie in it; None for all."""
-        if self == WHOLE:
-            return None
-        inside = np.ones(len(times), np.bool_)
-        if self.start_ns is not None:
-            inside &= times >= self.start_ns
-        if self.end_ns is not None:
-            inside &= times < self.end_ns
-        return inside
-
-    def of(self, times: Int64s) -> Int64s:
-        """The times that lie in it."""
-        inside = self.holds(times)
-        return times if inside is None else times[inside]
-
-
-WHOLE = Window()
 
 
 @define(eq=False)

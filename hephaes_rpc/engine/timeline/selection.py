@@ -7,17 +7,16 @@ bucket.  Messages of one time follow each other as in the file, across streams t
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.specs.rules import excluded_by
 from hephaes_rpc.engine.specs.spec import Input
 from hephaes_rpc.engine.timeline.plan import Int64s, Named, distance
+from hephaes_rpc.engine.timeline.window import Bools, Window
 
-Bools: TypeAlias = NDArray[np.bool_]
 N = TypeVar("N", bound=Named)
 
 
@@ -37,6 +36,11 @@ def unmatched(wanted: Input, streams: Sequence[Named]) -> list[str]:
     ]
 
 
+def window_of(wanted: Input) -> Window:
+    """The log times that ``input`` takes."""
+    return Window(wanted.start_ns, wanted.end_ns)
+
+
 def select(wanted: Input, log: LogReader, streams: Sequence[Stream]) -> list[Bools]:
     """Which messages of ``streams`` are taken, per stream a bool per message in file order.
 
@@ -44,7 +48,7 @@ def select(wanted: Input, log: LogReader, streams: Sequence[Stream]) -> list[Boo
     not.
     """
     index = log.index(log.slots(streams))
-    chosen = [_in_window(wanted, index.slot(k)[0]) for k in range(len(streams))]
+    chosen = [window_of(wanted).holds(index.slot(k)[0]) for k in range(len(streams))]
     if wanted.max_messages is not None:
         _keep_first(wanted, log, streams, chosen)
     if wanted.sample_rate_hz is not None:
@@ -55,22 +59,12 @@ def select(wanted: Input, log: LogReader, streams: Sequence[Stream]) -> list[Boo
     return chosen
 
 
-def _in_window(wanted: Input, time: Int64s) -> Bools:
-    """Which log times lie in ``[start_ns, end_ns)``."""
-    keep = np.ones(len(time), np.bool_)
-    if wanted.start_ns is not None:
-        keep &= time >= wanted.start_ns
-    if wanted.end_ns is not None:
-        keep &= time < wanted.end_ns
-    return keep
-
-
 def _keep_first(wanted: Input, log: LogReader, streams: Sequence[Stream], chosen: Sequence[Bools]) -> None:
     """Leave of the messages chosen only those among the first ``max_messages`` of all included streams."""
     every = included(wanted, log.summary.streams)
     slots = log.slots(every)
     index = log.index(slots)
-    places = np.flatnonzero(_in_window(wanted, index.time))
+    places = np.flatnonzero(window_of(wanted).holds(index.time))
     limit = wanted.max_messages
     if limit is None or limit >= len(places):
         return

@@ -9,10 +9,11 @@ from mcap.reader import make_reader
 
 from hephaes_rpc.engine.logs import open_log
 from hephaes_rpc.engine.pipeline import ConvertTask, convert, outline
+from hephaes_rpc.engine.quality.analysis import read
 from hephaes_rpc.engine.quality.gates import Verdict, judge
-from hephaes_rpc.engine.quality.indexed import WHOLE, Window
 from hephaes_rpc.engine.specs.gates import MEASURES, GateError, parse_gate
 from hephaes_rpc.engine.specs.spec import ConversionSpec
+from hephaes_rpc.engine.timeline.window import WHOLE, Window
 from hephaes_rpc.errors import HephaesError, SpecError
 from hephaes_rpc.serde import structure
 from tests.corpus import Context
@@ -167,6 +168,18 @@ def test_only_the_window_is_measured(gapped: Path) -> None:
     before = Window(None, whole.start_ns)
     assert judged(gapped, "image_raw gap < 200 ms", window=before)[0].passed
     assert judged(gapped, "* score == 100", window=before)[0].passed
+
+
+@pytest.mark.parametrize("window", [WHOLE, Window(None, 10**18)])
+def test_what_has_been_read_is_not_read_again(gapped: Path, window: Window) -> None:
+    gates = ["image_raw nonfinite == 0, frozen < 1 s", "* score == 100"]
+
+    def told(_done: int, _total: int) -> None:
+        pytest.fail("messages are read")
+
+    with open_log(str(gapped)) as log:
+        found = read(log, lambda done, total: None, window=window)
+        assert judge(gates, log, window, told, found) == judge(gates, log, window, lambda done, total: None)
 
 
 def _task(path: Path, spec: ConversionSpec, out: Path) -> ConvertTask:
