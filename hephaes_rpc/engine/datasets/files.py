@@ -35,7 +35,7 @@ from hephaes_rpc.errors import HephaesError
 
 MANIFEST_SUFFIX = ".manifest.json"
 REPORT_SUFFIX = ".report.md"
-MAX_PENDING_BYTES = 16 << 20
+MAX_PENDING_BYTES = 48 << 20
 MAX_WAITING_BATCHES = 1
 _FORMATS: dict[str, Format] = {".json": "json", ".py": "py", ".md": "md"}
 

@@ -26,8 +26,10 @@ from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.plan import Int64s, Numbers, Picks, Table, narrow
 from hephaes_rpc.engine.timeline.spread import row_bytes, spread
 
-FLUSH_BYTES = 4 << 20
-BATCH_BYTES = 4 << 20
+FLUSH_BYTES = 8 << 20
+BATCH_BYTES = 8 << 20
+TRIM_BYTES = 32 << 20
+"""Decoded from one time that freed memory is given back to the next: finding it takes a while."""
 SAMPLE_ROWS = 1 << 15
 MAX_FAILURES_DESCRIBED = 5
 NEVER = np.iinfo(np.int64).max
@@ -295,17 +297,19 @@ class Assembly:
         """
         give_back()
         sizes = self._log.chunks.stored_bytes[self._order]
-        total, done, held = int(sizes.sum()), 0, 0
+        total, done, held, freed = int(sizes.sum()), 0, 0, 0
         for rank, chunk in enumerate(self._order.tolist()):
             held += self._read(chunk)
             done += int(sizes[rank])
             told(done, total)
             if at_once or held >= FLUSH_BYTES or rank == len(self._order) - 1:
-                held = 0
+                held, freed = 0, freed + held
                 for source in self._sources:
                     source.collect()
                 yield from self._emit(rank)
-                give_back()
+                if freed >= TRIM_BYTES:
+                    freed = 0
+                    give_back()
         if not len(self._order):
             yield from self._emit(-1)
 

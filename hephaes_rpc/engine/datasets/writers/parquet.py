@@ -21,10 +21,9 @@ from attrs import frozen
 
 from hephaes_rpc.engine.datasets.writers import MESSAGE, ColumnRole, ReadBack, WriterResult, pieces
 from hephaes_rpc.engine.features.jsontext import json_cells
-from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.specs.spec import TIMESTAMP, ParquetOutput
 
-ROW_GROUP_BYTES = 16 << 20
+ROW_GROUP_BYTES = 24 << 20
 MAX_ROW_GROUP_ROWS = 1 << 20
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -130,8 +129,6 @@ class ParquetFile:
         self._pending = rest.to_batches() if rest.num_rows else []
         self._pending_rows = rest.num_rows
         self.pending_bytes = sum(batch.nbytes for batch in self._pending)
-        del table, rest
-        give_back()
 
 
 def _leaves(schema: pa.Schema) -> Iterator[tuple[str, pa.DataType]]:
