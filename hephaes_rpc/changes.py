@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, get_args
 from attrs import define, field
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import FINAL, Job, Progress
+from hephaes_rpc.model.jobs import FINAL, Job, Progress
 from hephaes_rpc.notify import Noun
 from hephaes_rpc.store.values import EPOCH
 

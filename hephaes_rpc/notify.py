@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from attrs import frozen
 
-from hephaes_rpc.model import Job, Progress
+from hephaes_rpc.model.jobs import Job, Progress
 from hephaes_rpc.registry import sends
 from hephaes_rpc.serde import encode, unstructure
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hephaes_rpc.model import Progress
+from hephaes_rpc.model.jobs import Progress
 from hephaes_rpc.notify import Notifier, WorkDone
 
 

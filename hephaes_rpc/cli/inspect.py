@@ -15,7 +15,7 @@ from hephaes_rpc.engine.logs.opening import open_log
 from hephaes_rpc.engine.logs.types import LogSummary
 from hephaes_rpc.engine.quality.indexed import quality_by_index
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import Quality
+from hephaes_rpc.model.quality import Quality
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ import attrs
 from hephaes_rpc.cli.terminal import display, printable, say
 from hephaes_rpc.engine.logs.opening import open_log
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import Quality
+from hephaes_rpc.model.quality import Quality
 
 if TYPE_CHECKING:
     from hephaes_rpc.engine.quality.gates import Verdict

@@ -8,7 +8,7 @@ through all of them and never back, even where the work starts again (a damaged 
 from collections.abc import Mapping
 from typing import Any
 
-from hephaes_rpc.model import JobStatus, Phase, Progress, Unit
+from hephaes_rpc.model.jobs import JobStatus, Phase, Progress, Unit
 
 PARTS: dict[str, dict[str, tuple[float, float]]] = {
     "index": {"index": (0.0, 1.0)},

@@ -40,7 +40,7 @@ from hephaes_rpc.jobs.progress import Meter
 from hephaes_rpc.jobs.records import Change, Ending
 from hephaes_rpc.jobs.state import Action, Event, pause_s
 from hephaes_rpc.logcontext import carried, working_on
-from hephaes_rpc.model import FINAL, Job, JobError, JobType, Progress
+from hephaes_rpc.model.jobs import FINAL, Job, JobError, JobType, Progress
 from hephaes_rpc.store.joblogs import NewLine
 from hephaes_rpc.store.leases import Lease, LeaseLostError
 from hephaes_rpc.store.values import now_us

@@ -18,7 +18,8 @@ from hephaes_rpc.engine.quality import quality_from
 from hephaes_rpc.jobs.owner import kill_worker
 from hephaes_rpc.jobs.state import Action, Event, pause_s, resume, step
 from hephaes_rpc.jobs.tasks import temp_tag
-from hephaes_rpc.model import AssetMetadata, Episode, Job, JobError, Progress, TopicSummary
+from hephaes_rpc.model.assets import AssetMetadata, Episode, TopicSummary
+from hephaes_rpc.model.jobs import Job, JobError, Progress
 from hephaes_rpc.store.joblogs import NewLine
 from hephaes_rpc.store.leases import Lease
 from hephaes_rpc.store.scripts import EnabledScripts

@@ -8,7 +8,7 @@ the actions.  What the table does not name cannot happen: it is either refused t
 from enum import Enum
 from typing import NamedTuple
 
-from hephaes_rpc.model import JobStatus
+from hephaes_rpc.model.jobs import JobStatus
 
 
 class Event(Enum):

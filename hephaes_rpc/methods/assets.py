@@ -25,7 +25,9 @@ from hephaes_rpc.methods.common import (
 from hephaes_rpc.methods.indexing import analyze, index
 from hephaes_rpc.methods.logfiles import folder_of, log_file, logs_below, printable
 from hephaes_rpc.methods.registration import RegistrationSkip, register, register_all
-from hephaes_rpc.model import Asset, AssetDetail, AssetListItem, FindingKind, IndexingStatus, Job, Progress, Severity
+from hephaes_rpc.model.assets import Asset, AssetDetail, AssetListItem, IndexingStatus
+from hephaes_rpc.model.jobs import Job, Progress
+from hephaes_rpc.model.quality import FindingKind, Severity
 from hephaes_rpc.registry import Lane, method, sends
 from hephaes_rpc.serde import structure
 from hephaes_rpc.store.assets import AssetFilters

@@ -16,7 +16,7 @@ from hephaes_rpc.engine.authoring.authored import (
 from hephaes_rpc.engine.specs.spec import ParquetCompression, TFRecordCompression, TFRecordOutput
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, given, not_blank, refused, require, trimmed
 from hephaes_rpc.methods.conversions import representation_policy
-from hephaes_rpc.model import RepresentationPolicy
+from hephaes_rpc.model.jobs import RepresentationPolicy
 from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.serde import structure, unstructure
 from hephaes_rpc.store.drafts import DraftDetail, NewDraft

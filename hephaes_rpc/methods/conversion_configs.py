@@ -25,7 +25,7 @@ from hephaes_rpc.methods.common import (
     require,
     trimmed,
 )
-from hephaes_rpc.model import ConfigSummary
+from hephaes_rpc.model.conversions import ConfigSummary
 from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.store.configs import ConfigChange, ConfigDetail
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, MAX_LIMIT

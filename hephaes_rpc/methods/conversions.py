@@ -44,15 +44,9 @@ from hephaes_rpc.methods.common import (
     require,
 )
 from hephaes_rpc.methods.indexing import active_or_new
-from hephaes_rpc.model import (
-    Asset,
-    AssetDetail,
-    ConversionDetail,
-    ConversionSummary,
-    MappingMode,
-    RepresentationPolicy,
-    TopicSummary,
-)
+from hephaes_rpc.model.assets import Asset, AssetDetail, TopicSummary
+from hephaes_rpc.model.conversions import ConversionDetail, ConversionSummary, MappingMode
+from hephaes_rpc.model.jobs import RepresentationPolicy
 from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.serde import closest, unstructure
 from hephaes_rpc.store.configs import ConfigInUse

@@ -8,7 +8,7 @@ from attrs.validators import ge, le
 from hephaes_rpc.context import RequestContext
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, InWorkspace
 from hephaes_rpc.methods.outputs import refresh
-from hephaes_rpc.model import DashboardBlockers, DashboardSummary, DashboardTrends
+from hephaes_rpc.model.dashboard import DashboardBlockers, DashboardSummary, DashboardTrends
 from hephaes_rpc.registry import Lane, method
 
 MAX_DAYS = 90

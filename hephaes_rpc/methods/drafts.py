@@ -29,7 +29,7 @@ from hephaes_rpc.methods.common import (
     trimmed,
 )
 from hephaes_rpc.methods.conversion_configs import new_name
-from hephaes_rpc.model import DraftStatus, DraftSummary
+from hephaes_rpc.model.conversions import DraftStatus, DraftSummary
 from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.serde import unstructure
 from hephaes_rpc.store.configs import ConfigDetail

@@ -14,7 +14,7 @@ from typing import Literal
 from hephaes_rpc.context import AppState
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.jobs.records import analysis_of
-from hephaes_rpc.model import Job, Progress
+from hephaes_rpc.model.jobs import Job, Progress
 from hephaes_rpc.store.workspace import OpenWorkspace
 
 Trigger = Literal["index_asset", "reindex_all", "convert"]

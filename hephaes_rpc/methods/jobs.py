@@ -18,7 +18,7 @@ from hephaes_rpc.methods.common import (
     page_of,
     require,
 )
-from hephaes_rpc.model import Job, JobLogLine, JobStatus, JobType
+from hephaes_rpc.model.jobs import Job, JobLogLine, JobStatus, JobType
 from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.store.joblists import JobFilters
 

@@ -12,7 +12,7 @@ from attrs.validators import ge, le
 from hephaes_rpc.context import RequestContext
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, InWorkspace, WorkspacePaging, filters_of, given, page_of
-from hephaes_rpc.model import OutputDetail, OutputSummary
+from hephaes_rpc.model.conversions import OutputDetail, OutputSummary
 from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.store.outputs import OutputFilters
 from hephaes_rpc.store.workspace import OpenWorkspace

@@ -9,7 +9,7 @@ from attrs import frozen
 from hephaes_rpc.context import RequestContext
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.logfiles import LogFile, fingerprint, log_file, printable
-from hephaes_rpc.model import Asset
+from hephaes_rpc.model.assets import Asset
 from hephaes_rpc.store.workspace import OpenWorkspace
 
 

@@ -14,7 +14,8 @@ from hephaes_rpc.methods.common import (
     page_of,
     trimmed,
 )
-from hephaes_rpc.model import AssetDetail, TagEntry
+from hephaes_rpc.model.assets import AssetDetail
+from hephaes_rpc.model.workspaces import TagEntry
 from hephaes_rpc.registry import Lane, method
 
 Sort = Literal["name", "-name", "created_at", "-created_at", "asset_count", "-asset_count"]

@@ -25,7 +25,7 @@ from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, InWorkspace, refused, require
 from hephaes_rpc.methods.logfiles import log_file, printable
 from hephaes_rpc.methods.registration import register
-from hephaes_rpc.model import Asset
+from hephaes_rpc.model.assets import Asset
 from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.store.uploads import PART, Upload
 from hephaes_rpc.store.workspace import OpenWorkspace, private_folder

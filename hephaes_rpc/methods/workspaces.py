@@ -7,7 +7,7 @@ from attrs import field, frozen
 from hephaes_rpc.context import RequestContext
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.methods.common import Paging, given, not_blank, page_of, trimmed
-from hephaes_rpc.model import Workspace
+from hephaes_rpc.model.workspaces import Workspace
 from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.store.backups import Backup, back_up
 

@@ -19,7 +19,7 @@ from attrs import frozen
 
 from hephaes_rpc.config import Config
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import Workspace, WorkspaceStatus
+from hephaes_rpc.model.workspaces import Workspace, WorkspaceStatus
 from hephaes_rpc.store import backups
 from hephaes_rpc.store import workspace as place
 from hephaes_rpc.store.db import Database, Row, Session, os_error, scripts

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hephaes_native import textscan
-from hephaes_rpc.model import IndexingStatus
+from hephaes_rpc.model.assets import IndexingStatus
 from hephaes_rpc.store.assetsearch import ROOT_MARK, AssetFilters, can_stand_in_a_path, spellings, tag_id, to_ns
 from hephaes_rpc.store.db import Row, Session
 from hephaes_rpc.store.findings import kind_bit, severity_rank

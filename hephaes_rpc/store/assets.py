@@ -10,16 +10,9 @@ from typing import Any
 import attrs
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import (
-    Asset,
-    AssetDetail,
-    AssetListItem,
-    AssetMetadata,
-    Episode,
-    Quality,
-    Tag,
-    TopicSummary,
-)
+from hephaes_rpc.model.assets import Asset, AssetDetail, AssetListItem, AssetMetadata, Episode, TopicSummary
+from hephaes_rpc.model.quality import Quality
+from hephaes_rpc.model.workspaces import Tag
 from hephaes_rpc.store.assetmemory import AssetMemory
 from hephaes_rpc.store.assetsearch import NUMBER, ROOT_MARK, AssetFilters, AssetSearch
 from hephaes_rpc.store.conversions import conversions_of_asset

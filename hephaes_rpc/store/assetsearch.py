@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from hephaes_rpc.model import FindingKind, IndexingStatus, Severity
+from hephaes_rpc.model.assets import IndexingStatus
+from hephaes_rpc.model.quality import FindingKind, Severity
 from hephaes_rpc.store.db import Session
 from hephaes_rpc.store.findings import kind_bit, severity_rank
 from hephaes_rpc.store.pages import EXACT_TOTAL, FEW, Route, Way, count

@@ -17,7 +17,7 @@ from hephaes_rpc.engine.authoring.authored import PreviewResult
 from hephaes_rpc.engine.specs.document import VERSION, SpecDocument, to_dict
 from hephaes_rpc.engine.specs.spec import ConversionSpec
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import ChangeKind, ConfigStatus, ConfigSummary
+from hephaes_rpc.model.conversions import ChangeKind, ConfigStatus, ConfigSummary
 from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.documents import Reading, Readings, stored_form

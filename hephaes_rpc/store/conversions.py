@@ -9,7 +9,8 @@ import attrs
 from attrs import frozen
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import ConversionDetail, ConversionSummary, RepresentationPolicy
+from hephaes_rpc.model.conversions import ConversionDetail, ConversionSummary
+from hephaes_rpc.model.jobs import RepresentationPolicy
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.jobrows import get_job, policy_of
 from hephaes_rpc.store.jobs import MAX_ATTEMPTS, insert_job

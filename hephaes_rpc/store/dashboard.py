@@ -5,8 +5,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
-from hephaes_rpc.model import (
-    Availability,
+from hephaes_rpc.model.assets import IndexingStatus
+from hephaes_rpc.model.conversions import Availability
+from hephaes_rpc.model.dashboard import (
     ConversionFigures,
     DashboardBlockers,
     DashboardSummary,
@@ -14,13 +15,12 @@ from hephaes_rpc.model import (
     DayCount,
     Freshness,
     IndexingFigures,
-    IndexingStatus,
     InventoryFigures,
     JobFigures,
-    JobStatus,
     KeyCount,
     OutputFigures,
 )
+from hephaes_rpc.model.jobs import JobStatus
 from hephaes_rpc.store.db import Database
 from hephaes_rpc.store.values import from_json, to_time, to_us
 

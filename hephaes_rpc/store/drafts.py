@@ -15,7 +15,7 @@ from attrs import frozen
 from hephaes_rpc.engine.authoring.authored import Inspection, PreviewResult
 from hephaes_rpc.engine.specs.document import VERSION, SpecDocument
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import DraftStatus, DraftSummary
+from hephaes_rpc.model.conversions import DraftStatus, DraftSummary
 from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.configs import NOUN as CONFIGS
 from hephaes_rpc.store.configs import insert_config

@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from hephaes_rpc.model import Finding, FindingKind, Quality, Score, ScoreReason, Severity, TopicQuality
+from hephaes_rpc.model.quality import Finding, FindingKind, Quality, Score, ScoreReason, Severity, TopicQuality
 from hephaes_rpc.store.db import Session
 from hephaes_rpc.store.values import from_json, now_us, to_json
 

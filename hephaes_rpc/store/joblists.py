@@ -6,7 +6,7 @@ from datetime import datetime
 
 from attrs import evolve, frozen
 
-from hephaes_rpc.model import Job, JobStatus, JobType
+from hephaes_rpc.model.jobs import Job, JobStatus, JobType
 from hephaes_rpc.store.db import Session
 from hephaes_rpc.store.jobrows import COLUMNS, job_of
 from hephaes_rpc.store.pages import FEW, Listing, Order, Page, Route, Way, Where, count

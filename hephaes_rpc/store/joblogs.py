@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from hephaes_rpc.model import JobLogLine
+from hephaes_rpc.model.jobs import JobLogLine
 from hephaes_rpc.store.db import Database
 from hephaes_rpc.store.values import to_time
 

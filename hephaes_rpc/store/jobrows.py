@@ -3,7 +3,7 @@
 # ruff: noqa: S608  (SQL is put together from constants of this package; values are bound)
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import Job, JobError, Progress, RepresentationPolicy
+from hephaes_rpc.model.jobs import Job, JobError, Progress, RepresentationPolicy
 from hephaes_rpc.store.db import Row, Session
 from hephaes_rpc.store.places import Places
 from hephaes_rpc.store.values import from_json, to_time

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import RETRIABLE, Job, JobError, JobStatus, JobType, Progress, RepresentationPolicy
+from hephaes_rpc.model.jobs import RETRIABLE, Job, JobError, JobStatus, JobType, Progress, RepresentationPolicy
 from hephaes_rpc.store.db import Database, Session
 from hephaes_rpc.store.findings import basis_of
 from hephaes_rpc.store.joblists import JobFilters, list_jobs

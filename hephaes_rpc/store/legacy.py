@@ -21,7 +21,7 @@ from typing import Any
 import apsw
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import JobError
+from hephaes_rpc.model.jobs import JobError
 from hephaes_rpc.store.assets import file_type_of, search_text_of
 from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.db import Database, Session

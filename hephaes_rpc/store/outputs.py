@@ -12,7 +12,7 @@ import attrs
 from attrs import frozen
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import OutputDetail, OutputRole, OutputSummary
+from hephaes_rpc.model.conversions import OutputDetail, OutputRole, OutputSummary
 from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.finished import note_finished

@@ -5,7 +5,7 @@
 from collections.abc import Iterable
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import Tag, TagEntry
+from hephaes_rpc.model.workspaces import Tag, TagEntry
 from hephaes_rpc.store.db import Database, Row, Session
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
 from hephaes_rpc.store.values import new_id, normalized, now_us, to_json, to_time

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hephaes_rpc.client import TIMEOUT_S, Client
-from hephaes_rpc.model import FINAL
+from hephaes_rpc.model.jobs import FINAL
 
 
 class Sidecar(Client):

@@ -6,7 +6,8 @@ from typing import Any, TypeVar, overload
 from hephaes_rpc.client import ABSENT, TIMEOUT_S
 from hephaes_rpc.context import RequestContext
 from hephaes_rpc.methods import register_all
-from hephaes_rpc.model import ConversionDetail, Job
+from hephaes_rpc.model.conversions import ConversionDetail
+from hephaes_rpc.model.jobs import Job
 from hephaes_rpc.registry import REGISTRY, Method
 from hephaes_rpc.serde import structure, unstructure
 from hephaes_rpc.testing.sidecar import Sidecar

@@ -14,7 +14,8 @@ from hephaes_rpc.config import Options, load
 from hephaes_rpc.context import AppState
 from hephaes_rpc.jobs.queue import JobQueue
 from hephaes_rpc.jobs.records import analysis_of
-from hephaes_rpc.model import Asset, Job
+from hephaes_rpc.model.assets import Asset
+from hephaes_rpc.model.jobs import Job
 from hephaes_rpc.notify import Notifier
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.workspace import OpenWorkspace

@@ -14,7 +14,8 @@ import pytest
 
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.jobs.progress import PARTS
-from hephaes_rpc.model import Asset, Job
+from hephaes_rpc.model.assets import Asset
+from hephaes_rpc.model.jobs import Job
 from hephaes_rpc.store.values import to_json
 from tests.jobs.bench import LONG, Bench, gone
 

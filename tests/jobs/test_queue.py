@@ -11,7 +11,7 @@ import pytest
 
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.jobs import queue
-from hephaes_rpc.model import Job
+from hephaes_rpc.model.jobs import Job
 from tests.jobs.bench import LONG, Bench, exists, gone, opened
 
 OnBench = Callable[..., None]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hephaes_rpc.model import Job
+from hephaes_rpc.model.jobs import Job
 from tests.jobs.bench import LONG, Bench, opened
 
 OnBench = Callable[..., None]

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from hephaes_rpc.jobs.state import TABLE, Action, Event, pause_s, resume, step
-from hephaes_rpc.model import ACTIVE, FINAL, JobStatus
+from hephaes_rpc.model.jobs import ACTIVE, FINAL, JobStatus
 
 STATUSES: tuple[JobStatus, ...] = get_args(JobStatus)
 

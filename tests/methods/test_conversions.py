@@ -5,7 +5,7 @@ import pytest
 
 from hephaes_rpc.errors import HephaesError, ParamsError
 from hephaes_rpc.methods import assets, conversion_configs, conversions, drafts, jobs, outputs, workspaces
-from hephaes_rpc.model import AssetMetadata, TopicSummary
+from hephaes_rpc.model.assets import AssetMetadata, TopicSummary
 from hephaes_rpc.store import app as store_app
 from hephaes_rpc.store import assets as store_assets
 from hephaes_rpc.store import configs as store_configs

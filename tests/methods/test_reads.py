@@ -8,7 +8,7 @@ import pytest
 
 from hephaes_rpc.engine.specs.document import SpecDocument
 from hephaes_rpc.engine.specs.spec import ConversionSpec
-from hephaes_rpc.model import Finding, Quality, Score, ScoreReason
+from hephaes_rpc.model.quality import Finding, Quality, Score, ScoreReason
 from hephaes_rpc.registry import REGISTRY
 from hephaes_rpc.store.configs import ConfigChange
 from hephaes_rpc.store.joblists import JobFilters

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hephaes_rpc import config
-from hephaes_rpc.model import Asset
+from hephaes_rpc.model.assets import Asset
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.workspace import OpenWorkspace
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hephaes_rpc.config import Options, load
-from hephaes_rpc.model import TopicSummary
+from hephaes_rpc.model.assets import TopicSummary
 from hephaes_rpc.store import assets, joblists, outputs
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.assets import AssetFilters

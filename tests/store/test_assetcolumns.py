@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hephaes_rpc.model import AssetListItem
+from hephaes_rpc.model.assets import AssetListItem
 from hephaes_rpc.store import assetcolumns, assetmemory
 from hephaes_rpc.store.assets import LISTING, AssetFilters
 from hephaes_rpc.store.assetsearch import AssetSearch

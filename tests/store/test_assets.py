@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import Asset, AssetMetadata, Episode, TopicSummary
+from hephaes_rpc.model.assets import Asset, AssetMetadata, Episode, TopicSummary
 from hephaes_rpc.store.assets import AssetFilters
 from hephaes_rpc.store.values import new_id
 from hephaes_rpc.store.workspace import OpenWorkspace

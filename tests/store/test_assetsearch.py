@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hephaes_rpc.model import AssetListItem
+from hephaes_rpc.model.assets import AssetListItem
 from hephaes_rpc.store import assetsearch, pages
 from hephaes_rpc.store.assets import AssetFilters
 from hephaes_rpc.store.values import EPOCH, normalized

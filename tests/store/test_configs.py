@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hephaes_rpc.engine.specs.document import SpecDocument, load, to_dict
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import Asset
+from hephaes_rpc.model.assets import Asset
 from hephaes_rpc.serde import encode, unstructure
 from hephaes_rpc.store import documents
 from hephaes_rpc.store.blobs import store_blob

@@ -1,7 +1,8 @@
 import pytest
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import Asset, JobError
+from hephaes_rpc.model.assets import Asset
+from hephaes_rpc.model.jobs import JobError
 from hephaes_rpc.store.values import new_id
 from hephaes_rpc.store.workspace import OpenWorkspace
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hephaes_rpc.model import JobError
+from hephaes_rpc.model.jobs import JobError
 from hephaes_rpc.store.db import Session
 from hephaes_rpc.store.values import now_us
 from hephaes_rpc.store.workspace import OpenWorkspace

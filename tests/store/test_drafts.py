@@ -8,7 +8,8 @@ import pytest
 from hephaes_rpc.engine.authoring.authored import Encoding, Estimate, Inspection, PreviewResult, PreviewRow
 from hephaes_rpc.engine.specs.document import SpecDocument, load
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import Asset, DraftStatus
+from hephaes_rpc.model.assets import Asset
+from hephaes_rpc.model.conversions import DraftStatus
 from hephaes_rpc.serde import unstructure
 from hephaes_rpc.store.drafts import MOVES, DraftDetail, DraftFilters, NewDraft, is_good
 from hephaes_rpc.store.workspace import OpenWorkspace

@@ -6,7 +6,8 @@ from typing import Any, get_args
 import pytest
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import FINAL, Asset, Job, JobError, JobStatus, Progress
+from hephaes_rpc.model.assets import Asset
+from hephaes_rpc.model.jobs import FINAL, Job, JobError, JobStatus, Progress
 from hephaes_rpc.store.joblogs import NewLine
 from hephaes_rpc.store.leases import Lease, LeaseLostError
 from hephaes_rpc.store.workspace import OpenWorkspace

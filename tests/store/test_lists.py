@@ -285,7 +285,7 @@ def test_job_filters(workspace: OpenWorkspace) -> None:
 
 
 def test_conversion_filters_leave_out_what_has_no_policy(workspace: OpenWorkspace) -> None:
-    from hephaes_rpc.model import RepresentationPolicy
+    from hephaes_rpc.model.jobs import RepresentationPolicy
 
     asset = workspace.assets.register(Path("/logs/a.bag"), 1, 1)
 

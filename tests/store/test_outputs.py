@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.model import Asset, ConversionDetail
+from hephaes_rpc.model.assets import Asset
+from hephaes_rpc.model.conversions import ConversionDetail
 from hephaes_rpc.store.outputs import OutputFilters, classify
 from hephaes_rpc.store.workspace import OpenWorkspace
 from tests.store.conftest import fingerprint

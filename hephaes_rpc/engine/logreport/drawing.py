@@ -32,7 +32,7 @@ from hephaes_rpc.engine.logreport.facts import TopicFacts
 from hephaes_rpc.engine.logreport.thinning import Float64s, Points
 from hephaes_rpc.engine.logs.describe import NS_PER_S
 from hephaes_rpc.engine.logs.types import Int64s
-from hephaes_rpc.model import Finding
+from hephaes_rpc.model.quality import Finding
 
 Item = dict[str, Any]
 

@@ -7,7 +7,7 @@ from hephaes_rpc.engine.logreport.thinning import Points
 from hephaes_rpc.engine.logreport.timing import Timing
 from hephaes_rpc.engine.logs.describe import LogInfo, StreamInfo
 from hephaes_rpc.engine.logs.types import LogSummary
-from hephaes_rpc.model import Finding, Score
+from hephaes_rpc.model.quality import Finding, Score
 
 
 @frozen(eq=False)

@@ -27,7 +27,7 @@ from hephaes_rpc.engine.messages.decode import StreamDecoder
 from hephaes_rpc.engine.quality.analysis import quality_by_messages
 from hephaes_rpc.engine.quality.indexed import quality_by_index
 from hephaes_rpc.engine.task import Context
-from hephaes_rpc.model import Basis, Quality
+from hephaes_rpc.model.quality import Basis, Quality
 
 MAX_READ = 1 << 30
 MAX_ROWS = 20_000

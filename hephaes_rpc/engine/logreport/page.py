@@ -23,7 +23,7 @@ from hephaes_rpc.engine.logreport.fields import FieldPlot
 from hephaes_rpc.engine.logreport.thinning import Points
 from hephaes_rpc.engine.logs.describe import NS_PER_S
 from hephaes_rpc.engine.task import Context
-from hephaes_rpc.model import Finding
+from hephaes_rpc.model.quality import Finding
 
 POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; "

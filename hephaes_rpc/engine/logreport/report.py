@@ -13,7 +13,7 @@ from hephaes_rpc.engine.logreport.gather import gather
 from hephaes_rpc.engine.logs import open_log
 from hephaes_rpc.engine.task import Context
 from hephaes_rpc.errors import HephaesError, LogError
-from hephaes_rpc.model import Basis, Quality
+from hephaes_rpc.model.quality import Basis, Quality
 
 
 @frozen(kw_only=True)

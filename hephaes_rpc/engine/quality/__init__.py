@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hephaes_rpc.model import Finding, FindingKind, Quality, Score, ScoreReason, Severity, TopicQuality
+from hephaes_rpc.model.quality import Finding, FindingKind, Quality, Score, ScoreReason, Severity, TopicQuality
 
 __all__ = ["Finding", "FindingKind", "Quality", "Score", "ScoreReason", "Severity", "TopicQuality", "quality_from"]
 

@@ -23,7 +23,7 @@ from hephaes_rpc.engine.quality.wording import counted, duration, share
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.window import WHOLE, Window
 from hephaes_rpc.errors import LogError
-from hephaes_rpc.model import Finding, Quality, Severity, TopicQuality
+from hephaes_rpc.model.quality import Finding, Quality, Severity, TopicQuality
 
 Told = Callable[[int, int], None]
 

@@ -15,7 +15,7 @@ from hephaes_rpc.engine.logs.types import Int64s
 from hephaes_rpc.engine.quality import thresholds as at
 from hephaes_rpc.engine.quality.indexed import finding
 from hephaes_rpc.engine.quality.wording import counted, duration
-from hephaes_rpc.model import Finding, Severity
+from hephaes_rpc.model.quality import Finding, Severity
 
 
 @define(eq=False)

@@ -12,7 +12,7 @@ from hephaes_rpc.engine.quality.cadence import Cadence, Silence
 from hephaes_rpc.engine.quality.score import in_order, score_of
 from hephaes_rpc.engine.quality.wording import counted, duration, rate, share
 from hephaes_rpc.engine.timeline.window import WHOLE, Window
-from hephaes_rpc.model import Finding, FindingKind, Quality, Severity, TopicQuality
+from hephaes_rpc.model.quality import Finding, FindingKind, Quality, Severity, TopicQuality
 
 _TICK_SAMPLE = 100_000
 

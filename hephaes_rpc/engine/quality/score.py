@@ -7,7 +7,7 @@ stalls, a clock that is off) costs twice as much as on one topic, not twenty tim
 
 from collections.abc import Iterable
 
-from hephaes_rpc.model import Finding, Score, ScoreReason, Severity
+from hephaes_rpc.model.quality import Finding, Score, ScoreReason, Severity
 
 POINTS: dict[Severity, float] = {"error": 25.0, "warning": 8.0, "info": 1.0}
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")

@@ -12,7 +12,7 @@ from attrs import define
 from hephaes_rpc.engine.logs import open_log
 from hephaes_rpc.engine.quality.analysis import quality_by_messages
 from hephaes_rpc.engine.quality.indexed import quality_by_index
-from hephaes_rpc.model import Quality
+from hephaes_rpc.model.quality import Quality
 from tests import factories
 from tests.factories import Sample, store, write_bag, write_mcap
 

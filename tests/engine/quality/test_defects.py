@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from hephaes_rpc.model import FindingKind, Quality
+from hephaes_rpc.model.quality import FindingKind, Quality
 from tests.engine.quality.drives import (
     MS,
     PERIODS,
