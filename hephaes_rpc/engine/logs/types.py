@@ -8,9 +8,6 @@ import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from hephaes_rpc.engine.messages.bundled import bundled_definition
-from hephaes_rpc.engine.messages.idl import parse_idl
-from hephaes_rpc.engine.messages.jsonmsg import json_definition
 from hephaes_rpc.engine.messages.msgdef import Definition, parse_definition
 from hephaes_rpc.errors import LogError
 
@@ -84,19 +81,28 @@ class Stream:
 
     @cached_property
     def definition(self) -> Definition:
-        """The parsed definition; raises LogError where ``undecodable`` is not None."""
+        """The parsed definition; raises LogError where ``undecodable`` is not None.
+
+        Parsers that few logs need are imported for those.
+        """
         if self.unsupported:
             raise LogError("unsupported", f"{self.topic}: {self.unsupported}", topic=self.topic)
         connection = self.connections[0]
         if self.wire == "json":
+            from hephaes_rpc.engine.messages.jsonmsg import json_definition
+
             return json_definition(self.type_name, connection.schema, self.sample or tuple)
         if self.wire == "protobuf":
             from hephaes_rpc.engine.messages.protomsg import protobuf_definition
 
             return protobuf_definition(self.type_name, connection.schema)
         if connection.schema_encoding in IDL_ENCODINGS:
+            from hephaes_rpc.engine.messages.idl import parse_idl
+
             return parse_idl(self.type_name, connection.definition)
         if not connection.schema_encoding and self.sample is not None:
+            from hephaes_rpc.engine.messages.bundled import bundled_definition
+
             return bundled_definition(self.type_name, self.sample())
         return parse_definition(self.type_name, connection.definition, self.ros)
 

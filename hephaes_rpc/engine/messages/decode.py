@@ -19,7 +19,6 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from hephaes_native import decode as native
-from hephaes_rpc.engine.messages.jsonmsg import JsonDefinition, json_row
 from hephaes_rpc.engine.messages.msgdef import STRINGS, TIMES, Definition, FieldType
 from hephaes_rpc.engine.messages.picking import REASONS, Pick
 from hephaes_rpc.engine.messages.rowdecoder import RowDecoder
@@ -321,8 +320,11 @@ class StreamDecoder:
 
 def _row(definition: Definition, wire: Wire, pick: Pick | None) -> Callable[[bytes], Any] | None:
     """What makes rows of messages that a library decodes; None for those of ROS."""
-    if wire == "json" and isinstance(definition, JsonDefinition):
-        return json_row(definition, pick)
+    if wire == "json":
+        from hephaes_rpc.engine.messages.jsonmsg import JsonDefinition, json_row
+
+        if isinstance(definition, JsonDefinition):
+            return json_row(definition, pick)
     if wire == "protobuf":
         from hephaes_rpc.engine.messages.protomsg import ProtobufDefinition, protobuf_row
 

@@ -8,11 +8,11 @@ Annotations: OMG DDS-XTypes 1.3, 7.3.1.2.
 
 import hashlib
 import re
-from typing import Literal
 
 from attrs import define, field, frozen
 
-Extensibility = Literal["final", "appendable", "mutable"]
+from hephaes_rpc.engine.messages.xcdr2 import Extensibility
+
 MAX_MEMBER_ID = 0x0FFF_FFFF
 _TOKEN = re.compile(
     r'//[^\n]*|/\*.*?\*/|#[^\n]*|(?P<text>"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')|(?P<name>(?:::)?[A-Za-z_]\w*(?:::\w+)*)'

@@ -10,17 +10,17 @@ Format: OMG DDS-XTypes 1.3, 7.4.3.
 """
 
 import struct
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from hephaes_rpc.engine.messages.idlannotations import Extensibility
 from hephaes_rpc.engine.messages.msgdef import STRINGS, TIMES, Definition, FieldType
 
 OK, TRUNCATED, ENCAPSULATION, UNTERMINATED, NO_TERMINATOR, OVER_BOUND, TRAILING, TOO_MANY_EMPTY = range(8)
 MISFIT: Final = -1
+Extensibility: TypeAlias = Literal["final", "appendable", "mutable"]
 KINDS: Final[dict[int, Extensibility]] = {3: "final", 4: "appendable", 5: "mutable"}
 MAX_EMPTY: Final = 65_536
 MAX_DEFAULTS: Final = 65_536
