@@ -79,6 +79,11 @@ VALUES: Mapping[str, Difference] = {
         "a blended float32, and a float64 that a feature declares float32, keep the digits of a float64",
         "rounded once, to the declared width",
     ),
+    "list of lists": Difference(
+        "",
+        "TFRecord holds lists of lists as JSON text, with the digits of a float64",
+        "numbers of an Example like all others: float32, or exact bytes where the spec says `float64: bytes`",
+    ),
     "digits": Difference(
         "",
         "a float32 of an array inside JSON has the fewest digits that name it among float32",
@@ -104,6 +109,12 @@ RUNS: Mapping[str, Difference] = {
         "one definition that cannot be parsed (a service's, say) makes the whole log unreadable",
         "its topic is left out, with a warning; the others are converted",
         error="Could not parse",
+    ),
+    "other profile": Difference(
+        "",
+        "a log of JSON or Protobuf messages, or of a recorder that is not ROS, cannot be read",
+        "it is converted like any other",
+        error="Profile is not ros2",
     ),
 }
 

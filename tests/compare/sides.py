@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from attrs import frozen
@@ -92,7 +93,17 @@ def findings(both: Pair) -> Iterator[Finding]:
                 yield from compare_json(reference, datasets.parsed(value), name)
             else:
                 between = around.at(time) if around and value is not None else None
-                yield from compare(kind, reference, value, between, name)
+                found = compare(kind, reference, value, between, name)
+                yield from map(narrowed, found) if case.format == "tfrecord" else found
+
+
+def narrowed(finding: Finding) -> Finding:
+    """A finding of a TFRecord, explained where the reference has a number in JSON text and we have its float32."""
+    theirs, mine = finding.reference, finding.ours
+    of_lists = finding.reason == UNEXPLAINED and finding.path.count("[") > 1
+    if of_lists and isinstance(theirs, float) and isinstance(mine, float) and float(np.float32(theirs)) == mine:
+        return finding._replace(reason="list of lists")
+    return finding
 
 
 class _Neighbours:

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from tests.compare import document
-from tests.compare.comparison import Between, compare, compare_json
+from tests.compare.comparison import Between, Finding, compare, compare_json
 from tests.compare.differences import RUNS, VALUES, run_reason
+from tests.compare.sides import narrowed
 
 STAMP = pa.struct([("sec", pa.int32()), ("nanosec", pa.uint32())])
 QUATERNION = pa.struct([(name, pa.float64()) for name in "xyzw"])
@@ -105,6 +106,20 @@ def test_everything_else_is_unexplained(kind, reference, ours, between):
 )
 def test_json_is_compared_without_a_type(reference, ours, reason):
     assert [finding.reason for finding in compare_json(reference, ours, "x")] == ([reason] if reason else [])
+
+
+@pytest.mark.parametrize(
+    ("path", "reference", "ours", "reason"),
+    [
+        ("x[0][1]", 0.1, 0.10000000149011612, "list of lists"),
+        ("x[0]", 0.1, 0.10000000149011612, "unexplained"),
+        ("x[0][1]", 0.1, 0.2, "unexplained"),
+        ("x[0][1]", None, 0.1, "unexplained"),
+    ],
+)
+def test_numbers_of_lists_of_lists_are_float32_in_an_example(path, reference, ours, reason):
+    assert narrowed(Finding("unexplained", path, reference, ours)).reason == reason
+    assert {reason} <= {*VALUES, "unexplained"}
 
 
 def test_lists_of_two_lengths_stay_as_they_are():
