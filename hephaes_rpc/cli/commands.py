@@ -7,9 +7,8 @@ stopped by Ctrl-C, 143 by SIGTERM; 141 the reader of our output has gone.
 import importlib
 import os
 import sys
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-from hephaes_rpc.cli import serve
 from hephaes_rpc.cli.parsing import BAD_USAGE, Parser
 from hephaes_rpc.errors import CancelledByClient, HephaesError
 
@@ -18,13 +17,17 @@ FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, BAD_USAGE, 130, 141
 
 
 class Command(NamedTuple):
-    """A subcommand: ``module`` has ``add_arguments(parser)`` and ``run(arguments) -> exit code``."""
+    """A subcommand: ``module`` has ``add_arguments(parser)`` and ``run(arguments) -> exit code``.
+
+    That of ``serve`` shows its help only; what serves begins in ``__main__``.
+    """
 
     module: str
     summary: str
 
 
 COMMANDS = {
+    "serve": Command("serve", "be the sidecar: JSON-RPC on stdin and stdout"),
     "convert": Command("convert", "convert logs to Parquet or TFRecord"),
     "plan": Command("plan", "show what a conversion would write, without writing it"),
     "inspect": Command("inspect", "show what a log holds"),
@@ -61,23 +64,28 @@ def run(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    parser = Parser(prog="hephaes-rpc", description="Robot logs in, training datasets out.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    serve.add_arguments(commands.add_parser("serve", help="be the sidecar: JSON-RPC on stdin and stdout"))
-    module = None
-    for name, command in COMMANDS.items():
-        subparser = commands.add_parser(
-            name, help=command.summary, description=f"{command.summary[0].upper()}{command.summary[1:]}."
-        )
-        if argv and argv[0] == name:  # the others' options need no import
-            module = importlib.import_module(f"hephaes_rpc.cli.{command.module}")
-            module.add_arguments(subparser)
-    arguments = parser.parse_args(argv)
-    if module is None:
-        parser.error("the command comes first")
+    name = argv[0] if argv else ""
+    if name not in COMMANDS:
+        _tell_usage(argv)
+    command = COMMANDS[name]
+    module = importlib.import_module(f"hephaes_rpc.cli.{command.module}")
+    described = f"{command.summary[0].upper()}{command.summary[1:]}."
+    parser = Parser(prog=f"hephaes-rpc {name}", description=described, allow_abbrev=False)
+    module.add_arguments(parser)
+    arguments = parser.parse_args(argv[1:])
     code: int = module.run(arguments)
     sys.stdout.flush()
     return code
+
+
+def _tell_usage(argv: list[str]) -> NoReturn:
+    """Print the help or what is wrong, and exit."""
+    parser = Parser(prog="hephaes-rpc", description="Robot logs in, training datasets out.", allow_abbrev=False)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, help=command.summary)
+    parser.parse_args(argv)
+    parser.error("the command comes first")
 
 
 def _complain(message: str) -> None:

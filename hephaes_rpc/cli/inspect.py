@@ -9,7 +9,7 @@ from typing import Any
 from attrs import asdict
 
 from hephaes_rpc.cli.quality import lines
-from hephaes_rpc.cli.terminal import amount, display, printable, seconds
+from hephaes_rpc.cli.terminal import aligned, amount, display, printable, seconds
 from hephaes_rpc.engine.logs.describe import NS_PER_S, LogInfo, StreamInfo, describe
 from hephaes_rpc.engine.logs.opening import open_log
 from hephaes_rpc.engine.logs.types import LogSummary
@@ -142,33 +142,28 @@ def _print_json(document: dict[str, Any]) -> None:
 
 
 def _print_table(document: dict[str, Any], info: LogInfo, quality: Quality) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(width=None if sys.stdout.isatty() else 1000, markup=False, highlight=False, soft_wrap=True)
     for line in _facts(document):
-        console.print(printable(line))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("topic", "type", "messages", "rate", "largest gap", "encoding"):
-        table.add_column(title, justify="right" if title in ("messages", "rate", "largest gap") else "left")
+        print(printable(line))
+    rows = [("topic", "type", "messages", "rate", "largest gap", "encoding")]
     for stream in info.streams:
         encoding = stream.encoding if stream.undecodable is None else f"{stream.encoding} (cannot be decoded)"
-        cells = (
-            stream.topic,
-            stream.type_name,
-            f"{stream.message_count:,}",
-            f"{stream.rate_hz:.4g} Hz" if stream.rate_hz else "",
-            seconds(stream.max_gap_ns / NS_PER_S) if stream.max_gap_ns is not None else "",
-            encoding,
+        rows.append(
+            (
+                printable(stream.topic),
+                printable(stream.type_name),
+                f"{stream.message_count:,}",
+                f"{stream.rate_hz:.4g} Hz" if stream.rate_hz else "",
+                seconds(stream.max_gap_ns / NS_PER_S) if stream.max_gap_ns is not None else "",
+                printable(encoding),
+            )
         )
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    console.print()
-    console.print(table, soft_wrap=False)
+    print()
+    for line in aligned(rows, right=(2, 3, 4)):
+        print(line)
     if quality.findings:
-        console.print()
+        print()
     for line in lines(quality):
-        console.print(printable(line))
+        print(printable(line))
 
 
 def _facts(document: dict[str, Any]) -> list[str]:

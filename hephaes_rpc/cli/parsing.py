@@ -1,12 +1,11 @@
 """The parser of every command line of ours."""
 
 import argparse
-import difflib
 import re
 from typing import NoReturn
 
 BAD_USAGE = 2
-_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)")
+_CHOICE = r"invalid choice: '([^']*)' \(choose from ([^)]*)\)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -14,7 +13,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the sentence and exit with code 2."""
-        if match := _CHOICE.search(message):
+        if match := re.search(_CHOICE, message):
+            import difflib
+
             choices = [choice.strip(" '") for choice in match[2].split(",")]
             near = difflib.get_close_matches(match[1], choices, n=1)
             if near:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +24,18 @@ def printable(text: str) -> str:
 def say(text: str) -> None:
     """One line on stderr."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Rows of cells as lines of columns; those at the positions ``right`` are set flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if at in right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def amount(number: float, unit: str) -> str:

@@ -16,13 +16,13 @@ from hephaes_rpc.engine.logs import bagconnection
 from hephaes_rpc.engine.logs.base import Payload, Progress, message_type
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
+from hephaes_rpc.engine.logs.magic import BAG_MAGIC
 from hephaes_rpc.engine.logs.reader import FOREIGN, INVALID_OPCODE, TRUNCATED, RecordReader
 from hephaes_rpc.engine.logs.resync import BagResync
 from hephaes_rpc.engine.logs.sweep import Chunk
 from hephaes_rpc.engine.logs.types import Connection
 from hephaes_rpc.errors import LogError
 
-MAGIC: Final = b"#ROSBAG V2.0\n"
 BAG_HEADER, INDEX, CHUNK, CHUNK_INFO, CONNECTION = 3, 4, 5, 6, 7
 LEAST_WINDOW: Final = 4 << 10
 MAX_HEADER_BYTES: Final = 1 << 20
@@ -93,7 +93,7 @@ class BagReader(RecordReader):
     def _read_header(self) -> tuple[int, int]:
         """The position behind the bag header record, and the number of chunks it claims."""
         try:
-            header = self._record(len(MAGIC))
+            header = self._record(len(BAG_MAGIC))
             if header is None or header.opcode != BAG_HEADER or header.end > self._file.size:
                 raise ValueError("there is none behind the version line")
             self._index_position = header.number("index_pos", _U64)
@@ -125,7 +125,7 @@ class BagReader(RecordReader):
             try:
                 record = self._record(position, window[found.stop :])
             except ValueError as error:
-                if self._file.read_up_to(position, len(MAGIC)) == MAGIC:
+                if self._file.read_up_to(position, len(BAG_MAGIC)) == BAG_MAGIC:
                     self._found.warn(f"{self._at(position)}: another bag follows, it is not read", lost=True)
                     self._found.lose(position, self._file.size, "another bag follows")
                     return
@@ -209,7 +209,7 @@ class BagReader(RecordReader):
 
     def _read_index_section(self) -> None:
         """Read the index section by its address, in case the sweep does not get there."""
-        if not self._infos and len(MAGIC) < self._index_position < self._file.size:
+        if not self._infos and len(BAG_MAGIC) < self._index_position < self._file.size:
             position = self._index_position
             while True:
                 window = self._file.read_up_to(position, MAX_HEADER_BYTES)

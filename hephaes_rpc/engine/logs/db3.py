@@ -27,7 +27,6 @@ from hephaes_rpc.engine.logs.sweep import Chunk
 from hephaes_rpc.engine.logs.types import IDL_ENCODINGS, Connection, Int32s, Int64s, Walk
 from hephaes_rpc.errors import HephaesError, LogError
 
-MAGIC: Final = b"SQLite format 3\x00"
 CHUNK_BYTES: Final = 4 << 20
 CHUNK_ROWS: Final = 50_000
 MAX_TOPICS: Final = 65_536

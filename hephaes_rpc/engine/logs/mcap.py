@@ -20,6 +20,7 @@ from hephaes_rpc.engine.logs.base import OTHER_ENCODINGS, Payload, Progress, mes
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.index import ChunkEntries
+from hephaes_rpc.engine.logs.magic import MCAP_MAGIC
 from hephaes_rpc.engine.logs.reader import (
     FOREIGN,
     INVALID_OPCODE,
@@ -34,7 +35,6 @@ from hephaes_rpc.engine.logs.sweep import Chunk
 from hephaes_rpc.engine.logs.types import IDL_ENCODINGS, Connection, Int64s, Walk
 from hephaes_rpc.errors import LogError
 
-MAGIC: Final = b"\x89MCAP0\r\n"
 BLOCK_BYTES: Final = 4 << 20
 LEAST_WINDOW: Final = 4 << 10
 MOST_WINDOW: Final = 1 << 20
@@ -110,7 +110,7 @@ class McapReader(RecordReader):
         return asides_of(self._file, self._data_start, ends, self._found.lost)
 
     def _read_header(self) -> int:
-        place = self._place(len(MAGIC))
+        place = self._place(len(MCAP_MAGIC))
         if place is None or place.opcode != Opcode.HEADER or place.end > self._file.size:
             raise LogError(
                 "bad_input", f"{self._file.path} has no header record behind its magic", path=self._file.path
@@ -318,12 +318,12 @@ class McapReader(RecordReader):
     def _read_tail(self) -> None:
         """Read the summary by way of the footer at the end of the file, if there is one."""
         self._tail_read = True
-        footer_bytes = _RECORD.size + _FOOTER.size + len(MAGIC)
+        footer_bytes = _RECORD.size + _FOOTER.size + len(MCAP_MAGIC)
         tail = self._file.read_up_to(max(0, self._file.size - footer_bytes), footer_bytes)
-        if len(tail) < footer_bytes or not tail.endswith(MAGIC) or tail[0] != Opcode.FOOTER:
+        if len(tail) < footer_bytes or not tail.endswith(MCAP_MAGIC) or tail[0] != Opcode.FOOTER:
             return
         summary_start = _FOOTER.unpack_from(tail, _RECORD.size)[0]
-        if len(MAGIC) < summary_start < self._file.size:
+        if len(MCAP_MAGIC) < summary_start < self._file.size:
             self._read_summary(summary_start)
 
     def _read_summary(self, start: int) -> None:
@@ -380,12 +380,14 @@ class McapReader(RecordReader):
         else:
             self._found.warn(f"{self._at(start)}: the summary's CRC does not match; it is not used", lost=False)
         end = position + _RECORD.size + _FOOTER.size
-        behind = self._file.read_up_to(end, 2 * len(MAGIC))
-        if not behind.startswith(MAGIC):
+        behind = self._file.read_up_to(end, 2 * len(MCAP_MAGIC))
+        if not behind.startswith(MCAP_MAGIC):
             self._found.warn(f"{self._at(end)}: the magic at the end is missing", lost=False)
-        elif end + len(MAGIC) < self._file.size:
-            what = "another recording follows, it is" if behind.endswith(MAGIC) else "further bytes follow, they are"
-            self._found.warn(f"{self._at(end + len(MAGIC))}: {what} not read", lost=True)
+        elif end + len(MCAP_MAGIC) < self._file.size:
+            what = (
+                "another recording follows, it is" if behind.endswith(MCAP_MAGIC) else "further bytes follow, they are"
+            )
+            self._found.warn(f"{self._at(end + len(MCAP_MAGIC))}: {what} not read", lost=True)
 
     def _compare_chunks(self) -> None:
         listed = sorted(self._summary.chunk_positions)

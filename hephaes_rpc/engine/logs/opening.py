@@ -1,19 +1,18 @@
-"""Which reader a path needs: the recording of a folder, or a file by its first bytes."""
+"""Which reader a path needs: the recording of a folder, or a file by its first bytes.
+
+A reader is imported for the first log that needs it.
+"""
 
 import os
 from os import PathLike
 from pathlib import Path
 
-from hephaes_rpc.engine.logs import bag, mcap
 from hephaes_rpc.engine.logs.base import LogReader, Progress
-from hephaes_rpc.engine.logs.composite import CompositeReader
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.inflate import MAGIC as ZSTD_MAGIC
-from hephaes_rpc.engine.logs.recording import recording_in
-from hephaes_rpc.engine.logs.unpacking import unpack
+from hephaes_rpc.engine.logs.magic import BAG_MAGIC, MCAP_MAGIC, SQLITE_MAGIC
 from hephaes_rpc.errors import HephaesError, LogError
 
-SQLITE_MAGIC = b"SQLite format 3\x00"
 OTHER_FORMATS = (
     (b"#ROSBAG V", "bad_input", "a ROS bag of a format other than 2.0"),
     (b"\x89MCAP", "unsupported", "an MCAP file of another major version than 0"),
@@ -43,6 +42,9 @@ def open_log(path: str | PathLike[str], progress: Progress = _no_progress) -> Lo
     """
     if not _is_folder(path):
         return open_file(path, progress)
+    from hephaes_rpc.engine.logs.composite import CompositeReader
+    from hephaes_rpc.engine.logs.recording import recording_in
+
     recording = recording_in(Path(path))
     if recording is None:
         raise HephaesError("invalid_path", f"{os.fspath(path)} is not a file, and no log lies in it")
@@ -57,6 +59,8 @@ def open_file(path: str | PathLike[str], progress: Progress = _no_progress) -> L
     try:
         head = file.read_up_to(0, 32)
         if head.startswith(ZSTD_MAGIC):
+            from hephaes_rpc.engine.logs.unpacking import unpack
+
             file = unpack(file, progress)
             head = file.read_up_to(0, 32)
         return _reader(file, head, progress)
@@ -66,10 +70,14 @@ def open_file(path: str | PathLike[str], progress: Progress = _no_progress) -> L
 
 
 def _reader(file: LogFile, head: bytes, progress: Progress) -> LogReader:
-    if head.startswith(mcap.MAGIC):
-        return mcap.McapReader(file, progress)
-    if head.startswith(bag.MAGIC):
-        return bag.BagReader(file, progress)
+    if head.startswith(MCAP_MAGIC):
+        from hephaes_rpc.engine.logs.mcap import McapReader
+
+        return McapReader(file, progress)
+    if head.startswith(BAG_MAGIC):
+        from hephaes_rpc.engine.logs.bag import BagReader
+
+        return BagReader(file, progress)
     if head.startswith(SQLITE_MAGIC):
         from hephaes_rpc.engine.logs.db3 import open_db3
 

@@ -107,7 +107,7 @@ class Cadence:
         if period <= 0 and len(rising) * 2 >= len(steps):
             period = float(np.median(rising))
         self.period_ns = round(period)
-        self.jitter_ns = round(float(np.median(np.abs(steps - period))))
+        self.jitter_ns = round(_median(np.abs(steps - period)))
         if not may_be_steady or len(self.times) < at.MIN_MESSAGES or self.times[-1] - self.times[0] < at.MIN_SPAN_NS:
             return
         if self.jitter_ns > at.MAX_SPREAD * period:
@@ -142,12 +142,20 @@ class Cadence:
             near = np.abs(lost - np.round(lost)) <= at.ON_BEAT
             if np.count_nonzero(near) < at.MIN_ON_BEAT * len(lost):
                 return False
-        jitter = float(np.median(np.abs(steps - period)))
+        jitter = _median(np.abs(steps - period))
         if jitter <= at.TIGHT * period or len(steps) < 2 * at.LOCKED_OVER:
             return True
         sums = np.convolve(steps - period, np.ones(at.LOCKED_OVER), "valid")
-        together = float(np.median(np.abs(sums - np.median(sums))))
+        together = _median(np.abs(sums - _median(sums)))
         return bool(together <= at.LOCKED * jitter * at.LOCKED_OVER**0.5)
+
+
+def _median(values: Floats) -> float:
+    """As ``np.median`` of finite numbers, at least one; that imports ``numpy.ma`` to look for others."""
+    half = len(values) // 2
+    first = half - 1 + len(values) % 2
+    parted = np.partition(values, (first, half))
+    return float((parted[first] + parted[half]) / 2)
 
 
 def _lost_periods(steps: Int64s, period: float, gaps: Bools, usual: Bools) -> Floats:
