@@ -15,7 +15,10 @@ def main() -> int:
         from hephaes_rpc import stdio
 
         wire = stdio.claim()
-        from hephaes_rpc.jobs import worker
+        from hephaes_rpc.imports import importing
+
+        with importing():
+            from hephaes_rpc.jobs import worker
 
         return worker.run(wire)
     if command == "script":
@@ -29,7 +32,10 @@ def main() -> int:
         from hephaes_rpc import stdio
 
         wire = stdio.claim()
-        from hephaes_rpc.cli.serve import serve
+        from hephaes_rpc.imports import importing
+
+        with importing():
+            from hephaes_rpc.cli.serve import serve
 
         return serve(sys.argv[2:], wire)
     from hephaes_rpc.cli.commands import run

@@ -21,6 +21,7 @@ from hephaes_rpc.config import Config, ConfigError, Options, load
 from hephaes_rpc.context import AppState
 from hephaes_rpc.engine.memory import give_back, stay_small
 from hephaes_rpc.errors import HephaesError, ParamsError
+from hephaes_rpc.imports import importing
 from hephaes_rpc.logsetup import Logs
 from hephaes_rpc.methods import register_all
 from hephaes_rpc.notify import Notifier
@@ -201,12 +202,13 @@ class Server:
         ending.on_ask(lambda: self._soon(self._stopped.set))
 
     def _make_protocol(self) -> "Protocol":
-        from cattrs import Converter
-        from pygls.server import JsonRPCServer
+        with importing():
+            from cattrs import Converter
+            from pygls.server import JsonRPCServer
 
-        from hephaes_rpc.protocol import Protocol
+            from hephaes_rpc.protocol import Protocol
 
-        REGISTRY.find("initialize")  # while the client is still to speak
+            REGISTRY.find("initialize")  # while the client is still to speak
         server = JsonRPCServer(Protocol, Converter, max_workers=IO_THREADS)
         protocol = server.protocol
         assert isinstance(protocol, Protocol)
@@ -325,9 +327,10 @@ class Server:
             except asyncio.CancelledError:
                 opening.add_done_callback(_close_late)
                 raise
-            from hephaes_rpc.changes import ForeignChanges
-            from hephaes_rpc.jobs.counter import JobCounter
-            from hephaes_rpc.jobs.queue import JobQueue
+            with importing():
+                from hephaes_rpc.changes import ForeignChanges
+                from hephaes_rpc.jobs.counter import JobCounter
+                from hephaes_rpc.jobs.queue import JobQueue
 
             self._app.config, self._app.store = config, store
             self._app.counts = JobCounter(store.job_counts, self._counting)
@@ -411,7 +414,8 @@ class Server:
 
 
 def _open_store(config: Config) -> "AppStore":
-    from hephaes_rpc.store.app import AppStore
+    with importing():
+        from hephaes_rpc.store.app import AppStore
 
     return AppStore(config)
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn
 
 from hephaes_rpc.cli.parsing import BAD_USAGE, Parser
 from hephaes_rpc.errors import CancelledByClient, HephaesError
+from hephaes_rpc.imports import importing
 
 OUR_FAILURES = frozenset(("disk_full", "io_error", "worker_died", "bug"))
 FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, BAD_USAGE, 130, 141
@@ -68,7 +69,8 @@ def _run(argv: list[str]) -> int:
     if name not in COMMANDS:
         _tell_usage(argv)
     command = COMMANDS[name]
-    module = importlib.import_module(f"hephaes_rpc.cli.{command.module}")
+    with importing():
+        module = importlib.import_module(f"hephaes_rpc.cli.{command.module}")
     described = f"{command.summary[0].upper()}{command.summary[1:]}."
     parser = Parser(prog=f"hephaes-rpc {name}", description=described, allow_abbrev=False)
     module.add_arguments(parser)

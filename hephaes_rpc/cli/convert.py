@@ -1,7 +1,6 @@
 """``hephaes-rpc convert``: the pipeline of the sidecar's workers, run in this process with a progress bar."""
 
 import argparse
-import gc
 import importlib
 import os
 import re
@@ -26,6 +25,7 @@ from hephaes_rpc.engine.specs.spec import (
     TFRecordCompression,
 )
 from hephaes_rpc.errors import CancelledByClient, ParamsError, SpecError
+from hephaes_rpc.imports import importing
 
 if TYPE_CHECKING:
     from hephaes_rpc.engine.computations.scripts import Scripts
@@ -95,8 +95,8 @@ def convert_all(conversion: "Asked", folder: Path, *, overwrite: bool) -> int:
 
 def ready_display() -> AbstractContextManager[Display]:
     """A display that counts time from when the engine is loaded."""
-    importlib.import_module("hephaes_rpc.engine.pipeline")
-    gc.freeze()
+    with importing():
+        importlib.import_module("hephaes_rpc.engine.pipeline")
     return display()
 
 

@@ -5,6 +5,7 @@ import os
 
 from hephaes_rpc.cli.parsing import Parser
 from hephaes_rpc.config import LOG_LEVELS, Options
+from hephaes_rpc.imports import importing
 from hephaes_rpc.stdio import Wire
 
 
@@ -20,7 +21,8 @@ def serve(argv: list[str], wire: Wire) -> int:
     parser = Parser(prog="hephaes-rpc serve", allow_abbrev=False)
     add_arguments(parser)
     arguments = parser.parse_args(argv)
-    from hephaes_rpc import server
+    with importing():
+        from hephaes_rpc import server
 
     options = Options(
         workspace_root=arguments.workspace_root, data_dir=arguments.data_dir, log_level=arguments.log_level

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import attrs
 
 from hephaes_rpc.engine.datasets.intake import UnreadableError
-from hephaes_rpc.engine.datasets.outline import Outline
 from hephaes_rpc.engine.logs import LogReader, open_log
 from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.specs.rules import check_spec
@@ -23,6 +22,7 @@ from hephaes_rpc.engine.task import Context, ConvertResult, ConvertTask, OutputF
 if TYPE_CHECKING:
     from hephaes_rpc.engine.datasets.featured import FeaturedConversion
     from hephaes_rpc.engine.datasets.mapped import MappedConversion
+    from hephaes_rpc.engine.datasets.outline import Outline
     from hephaes_rpc.engine.quality.gates import Verdict
 
     Conversion: TypeAlias = MappedConversion | FeaturedConversion
@@ -47,13 +47,13 @@ def convert(task: ConvertTask, context: Context) -> ConvertResult:
     return _attempt(task, context, run)
 
 
-def outline(task: ConvertTask, context: Context) -> Outline:
+def outline(task: ConvertTask, context: Context) -> "Outline":
     """What ``convert`` would write, from the index and the first rows; nothing is written.
 
     Gates of the spec are judged and told; a log that fails one is outlined all the same.
     """
 
-    def judged(log: LogReader, conversion: "Make") -> Outline:
+    def judged(log: LogReader, conversion: "Make") -> "Outline":
         gates: list[Verdict] = []
         if task.spec.quality:
             from hephaes_rpc.engine.quality.gates import judge

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from hephaes_rpc.errors import HephaesError
+from hephaes_rpc.imports import importing
 from hephaes_rpc.jobs import authoring
 
 PROGRESS_INTERVAL_S = 0.1
@@ -212,11 +213,12 @@ def _analyze(context: Context, asset: dict[str, Any]) -> None:
 
 
 def _convert(context: Context, asset: dict[str, Any]) -> None:
-    from hephaes_rpc.engine.datasets import reuse
-    from hephaes_rpc.engine.datasets.manifest import file_name
-    from hephaes_rpc.engine.identity import identify
-    from hephaes_rpc.engine.pipeline import ConvertTask, convert
-    from hephaes_rpc.engine.specs.document import load, to_dict
+    with importing():
+        from hephaes_rpc.engine.datasets import reuse
+        from hephaes_rpc.engine.datasets.manifest import file_name
+        from hephaes_rpc.engine.identity import identify
+        from hephaes_rpc.engine.pipeline import ConvertTask, convert
+        from hephaes_rpc.engine.specs.document import load, to_dict
 
     task = context.task
     document = load(task["spec"])

@@ -20,6 +20,7 @@ import uuid
 from typing import Any
 
 from hephaes_rpc.errors import CancelledByClient, HephaesError
+from hephaes_rpc.imports import importing
 from hephaes_rpc.jobs import limits
 from hephaes_rpc.jobs.tasks import Context, perform
 from hephaes_rpc.processes import die_with_parent
@@ -47,9 +48,13 @@ def run(wire: Wire) -> int:
 
 
 def warm_up() -> None:
-    """Import what every task needs, while there is none."""
-    import hephaes_rpc.engine.logs
-    import hephaes_rpc.engine.logs.describe  # noqa: F401
+    """Import what most tasks need, above all indexing, while there is none."""
+    with importing():
+        import hephaes_rpc.engine.identity
+        import hephaes_rpc.engine.logs.describe
+        import hephaes_rpc.engine.logs.mcap
+        import hephaes_rpc.engine.logs.opening
+        import hephaes_rpc.engine.quality.indexed  # noqa: F401
 
 
 class Inbox(threading.Thread):

@@ -11,7 +11,6 @@ from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.store import backups
 from hephaes_rpc.store.assets import Assets
 from hephaes_rpc.store.conversions import Conversions
-from hephaes_rpc.store.dashboard import Dashboard
 from hephaes_rpc.store.db import Database, os_error, scripts
 from hephaes_rpc.store.finished import Finished
 from hephaes_rpc.store.folderlock import FolderLock
@@ -24,6 +23,7 @@ from hephaes_rpc.store.uploads import Uploads
 
 if TYPE_CHECKING:
     from hephaes_rpc.store.configs import Configs
+    from hephaes_rpc.store.dashboard import Dashboard
     from hephaes_rpc.store.drafts import Drafts
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,6 @@ class OpenWorkspace:
         self.finished = Finished(self.db, places)
         self.tags = Tags(self.db)
         self.uploads = Uploads(self.db)
-        self.dashboard = Dashboard(self.db)
         self._take_over(places)
 
     @cached_property
@@ -100,6 +99,13 @@ class OpenWorkspace:
         from hephaes_rpc.store.configs import Configs
 
         return Configs(self.db)
+
+    @cached_property
+    def dashboard(self) -> "Dashboard":
+        """Figures over everything; their classes are imported for whoever asks."""
+        from hephaes_rpc.store.dashboard import Dashboard
+
+        return Dashboard(self.db)
 
     @cached_property
     def drafts(self) -> "Drafts":
