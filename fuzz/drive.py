@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import atheris
@@ -16,7 +16,7 @@ with atheris.instrument_imports(include=["hephaes_rpc.engine"]):
 
 assert db3  # it is imported by who opens such a file
 parse = types.parse_definition  # type: ignore[attr-defined]
-types.parse_definition = cache(parse)  # type: ignore[attr-defined]  # ``decode`` changes definitions
+types.parse_definition = lru_cache(256)(parse)  # type: ignore[attr-defined]  # ``decode`` changes definitions
 
 
 def main(name: str, arguments: list[str]) -> None:
