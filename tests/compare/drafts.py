@@ -20,6 +20,7 @@ from attrs import define, field
 from hephaes_rpc.engine.authoring.authored import DraftRequest, InspectRequest
 from hephaes_rpc.engine.authoring.workbench import draft_log
 from hephaes_rpc.engine.specs.document import load
+from hephaes_rpc.engine.specs.message_sources import PointsSource, ScanSource
 from hephaes_rpc.engine.specs.spec import PathSource, leaves
 from hephaes_rpc.errors import HephaesError
 from tests.compare import environment
@@ -99,9 +100,13 @@ def our_draft(log: Path) -> list[list[str]] | None:
     found = []
     for feature in load(drafted.spec).spec.features.values():
         for _, leaf in leaves(feature.source):
-            if isinstance(leaf, PathSource):
+            if isinstance(leaf, PathSource | PointsSource | ScanSource):
                 kind = inspection.topics[leaf.topic].message_type
-                found.append([kind or "", leaf.field_path or "(the whole message)", feature.dtype])
+                if isinstance(leaf, PathSource):
+                    path, dtype = leaf.field_path or "(the whole message)", feature.dtype
+                else:
+                    path, dtype = f"({', '.join(leaf.fields)})", leaf.dtype if leaf.kind == "points" else "float32"
+                found.append([kind or "", path, dtype])
     return found
 
 
