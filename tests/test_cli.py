@@ -219,17 +219,6 @@ def test_nothing_in_a_log_steers_the_terminal(tmp_path):
     assert "\x1b" not in cli("cat", log, "--topic", "/nothing", code=2).stderr
 
 
-def test_inspect_imports_neither_pyarrow_nor_the_server(data):
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "hephaes_rpc", "inspect", data / "poses.bag", "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert not loaded & {"pyarrow", "pygls", "apsw", "cattrs", "rich", "asyncio", "rosbags"}
-
-
 # -- cat ---------------------------------------------------------------------------------------------------------------
 
 
