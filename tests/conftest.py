@@ -1,14 +1,26 @@
 """Fixtures every test may use."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.tensorflow_client import TensorFlow, installed
+from tests.thorough import examples
 
 DATA = Path(__file__).parent / "data"
+
+settings.register_profile("hephaes", max_examples=examples(100))
+settings.load_profile("hephaes")
+
+
+# What a shell starts in the background, or nohup, ignores these; the processes that the tests signal would too.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 
 @pytest.fixture(scope="session")

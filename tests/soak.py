@@ -223,16 +223,17 @@ def slope(points: list[tuple[float, int]]) -> float:
 
 
 def soak(place: Path, seconds: float, seed: int) -> Soak:
-    """Ask for so long; raises AssertionError at once when an answer is missing."""
+    """Ask for so long from the first question on; raises AssertionError at once when an answer is missing."""
     with Sidecar(place / "data", env={"HEPHAES_MAX_WORKERS": "1"}) as sidecar:
         found = Soak(sidecar, place, random.Random(seed))
         found.prepare()
         document = sidecar.request("rpc.discover")
-        started = time.monotonic()
+        started: float | None = None
         rounds = 0
 
         def ask(batch: list[tuple[str, Any, bool]]) -> None:
-            nonlocal rounds
+            nonlocal rounds, started
+            started = started or time.monotonic()
             now = time.monotonic() - started
             if now > seconds:
                 raise _OverError

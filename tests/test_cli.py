@@ -577,17 +577,17 @@ def test_kinds_of_our_own_failures_end_with_1(monkeypatch):
 
 def test_ctrl_c_ends_with_130(data):
     read_fd, write_fd = os.pipe()
-    process = subprocess.Popen([*PROGRAM, "cat", data / "turtlesim-bz2.bag"], stdout=write_fd, stderr=subprocess.PIPE)
-    os.close(write_fd)
-    assert os.read(read_fd, 1) == b"{"  # the rest does not fit the pipe: it blocks in the middle
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    drained = threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(read_fd, 65536), b"")])
-    drained.start()
-    assert process.stderr.read() == b""
-    assert process.wait(10) == 130
-    process.stderr.close()
-    drained.join()
+    command = [*PROGRAM, "cat", data / "turtlesim-bz2.bag"]
+    with subprocess.Popen(command, stdout=write_fd, stderr=subprocess.PIPE) as process:
+        os.close(write_fd)
+        assert os.read(read_fd, 1) == b"{"  # the rest does not fit the pipe: it blocks in the middle
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        drained = threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(read_fd, 65536), b"")])
+        drained.start()
+        assert process.stderr.read() == b""
+        assert process.wait(10) == 130
+        drained.join()
     os.close(read_fd)
 
 

@@ -20,6 +20,7 @@ from hephaes_rpc.notify import Notifier
 from hephaes_rpc.protocol import EnvelopeError, Protocol, read_envelope, read_params
 from hephaes_rpc.registry import Lane, Registry
 from hephaes_rpc.stdio import Message
+from tests.thorough import examples
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
@@ -86,7 +87,7 @@ async def answers(messages: list[Any], admit: Callable[[str], HephaesError | Non
     return sent
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(MEMBERS | JSON, min_size=1, max_size=20))
 def test_every_request_with_an_id_gets_exactly_one_answer(messages: list[Any]) -> None:
     sent = asyncio.run(answers(messages))

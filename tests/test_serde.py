@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hephaes_rpc.errors import ParamsError
 from hephaes_rpc.serde import Verbatim, encode, iso, structure, unstructure
 from hephaes_rpc.stdio import decode
+from tests.thorough import examples
 
 
 class Colour(Enum):
@@ -213,7 +214,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(JSON)
 def test_plain_json_goes_through_unchanged(value: Any) -> None:
     assert structure(value, Any) == value

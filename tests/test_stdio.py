@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hephaes_rpc.stdio import BODY_LIMIT, Fault, FrameParser, FrameReader, FrameWriter, Message, NotJSONError, decode
+from tests.thorough import examples
 
 
 def frame(value: Any) -> bytes:
@@ -55,7 +56,7 @@ def test_a_stream_split_at_every_byte() -> None:
     assert values(parse(*(STREAM[i : i + 1] for i in range(len(STREAM))))) == STREAM_VALUES
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.integers(0, len(STREAM))))
 def test_a_stream_split_anywhere(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
@@ -104,7 +105,7 @@ def test_lost_framing_is_one_fatal_fault(block: bytes) -> None:
     assert found[-1].fatal
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.lists(
         st.sampled_from([b"Content-Length: ", b"content-length:", b"3", b"\r\n", b"\n", b"{}x", b"[1]", b"y" * 5000])

@@ -26,6 +26,7 @@ from tests.factories import START_NS, Sample, samples, write_bag, write_mcap
 from tests.reference import blend as blend_twin
 from tests.reference import rows as rows_twin
 from tests.reference import strategies
+from tests.thorough import examples
 
 NONE = np.empty(0, np.int64)
 
@@ -136,7 +137,9 @@ RESAMPLES = st.none() | st.builds(
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=60
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=examples(60),
 )
 @given(
     seed=st.integers(0, 10**6),
@@ -203,7 +206,9 @@ STRATEGIES = st.builds(
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=60
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=examples(60),
 )
 @given(
     strategy=STRATEGIES,

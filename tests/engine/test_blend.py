@@ -14,6 +14,7 @@ from hephaes_rpc.engine.messages.msgdef import parse_definition
 from hephaes_rpc.engine.timeline.blend import blend, blended_part, slerp
 from tests.engine.arrow_values import values
 from tests.reference import blend as twin
+from tests.thorough import examples
 
 TEXT = """
 Inner inner
@@ -69,7 +70,7 @@ def pairs(draw: st.DrawFn) -> tuple[pa.Array, pa.Array, np.ndarray]:
     return lo, hi, np.array([row[2] for row in rows[first:]], np.float64)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(pairs())
 def test_equals_the_slow_twin(pair: tuple[pa.Array, pa.Array, np.ndarray]) -> None:
     lo, hi, weight = pair
@@ -83,7 +84,7 @@ def test_equals_the_slow_twin(pair: tuple[pa.Array, pa.Array, np.ndarray]) -> No
     assert repr(found.to_pylist()) == repr(pa.array(wanted, KIND).to_pylist())
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(pairs())
 def test_weight_zero_is_the_lower_message_bit_for_bit(pair: tuple[pa.Array, pa.Array, np.ndarray]) -> None:
     lo, hi, weight = pair
@@ -109,7 +110,7 @@ def unit(*parts: float) -> dict[str, float]:
 QUATERNIONS = st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: math.hypot(*q) > 0.1).map(lambda q: unit(*q))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(QUATERNIONS, QUATERNIONS | st.just({"x": 0.0, "y": 0.0, "z": 0.0, "w": 0.0}), WEIGHTS)
 def test_orientations_turn_on_the_sphere(lo: dict[str, float], hi: dict[str, float], weight: float) -> None:
     arrays = [pa.array([{"q": q}], POSE_KIND) for q in (lo, hi)]

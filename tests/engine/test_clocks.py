@@ -27,6 +27,7 @@ from tests.factories import (
     write_mcap,
 )
 from tests.reference.strategies import Message
+from tests.thorough import examples
 
 ODD = """int64 at
 time stamp
@@ -68,7 +69,9 @@ def stamps_of(messages: list[Sample], topic: str, ros: int) -> list[Message]:
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=examples(40),
 )
 @given(
     st.integers(0, 40),

@@ -17,8 +17,9 @@ from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
 from hephaes_rpc.engine.messages.msgdef import parse_definition
 from hephaes_rpc.errors import LogError
 from tests.reference import rosbags_values, wire
+from tests.thorough import examples
 
-THOROUGH = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+THOROUGH = settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 OK, TRUNCATED, ENCAPSULATION, UNTERMINATED, NO_TERMINATOR, OVER_BOUND, TRAILING, TOO_MANY_EMPTY = range(8)
 
 

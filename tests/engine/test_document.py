@@ -42,6 +42,7 @@ from hephaes_rpc.engine.specs.transform_params import (
 )
 from hephaes_rpc.errors import HephaesError, SpecError
 from tests.engine.specs import ABSENT, changed, mapping_spec, rows_spec
+from tests.thorough import examples
 
 SOURCE = {"topic": "/a", "field_path": "x"}
 
@@ -129,7 +130,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(JSON_VALUES)
 def test_any_value_is_the_same_in_json_and_yaml(value: Any) -> None:
     document = SpecDocument(spec=ConversionSpec(), metadata={"value": value})
@@ -137,7 +138,7 @@ def test_any_value_is_the_same_in_json_and_yaml(value: Any) -> None:
     assert load(dump(document, "yaml")) == document
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.text(max_size=60) | st.text("{}[]&*!:-,#\"'| \n0a", max_size=60))
 def test_any_text_is_a_document_or_refused(text: str) -> None:
     with suppress(SpecError):

@@ -22,6 +22,7 @@ from hephaes_rpc.engine.specs import document
 from hephaes_rpc.engine.specs.spec import ConversionSpec
 from hephaes_rpc.errors import HephaesError, SpecError
 from tests.reference import features as twin
+from tests.thorough import examples
 
 TEXT = """
 std_msgs/Header header
@@ -209,7 +210,7 @@ def _is_plain_without_types(source: Any, transforms: Any, dtype: str) -> bool:
     )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     SOURCES,
     st.lists(TRANSFORMS, max_size=2),
@@ -262,7 +263,7 @@ def test_columns_equal_the_twin(
     assert counts.present + counts.absent + counts.dropped + counts.filled["zeros"] == len(rows)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.sampled_from(["default", "zeros", "forward_fill", "drop"]),
     st.booleans(),

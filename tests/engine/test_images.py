@@ -16,6 +16,7 @@ from PIL import Image
 from hephaes_rpc.engine.features import images
 from hephaes_rpc.engine.features.encodings import COLORS, ImageError
 from hephaes_rpc.engine.features.images import Picture, convert_color, crop, encode, load, resize
+from tests.thorough import examples
 
 
 def picture(data: bytes, encoding: str, height: int, width: int, step: int = 0, *, bigendian: bool = False) -> Picture:
@@ -40,7 +41,7 @@ ENCODINGS = {
 }  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.sampled_from(list(ENCODINGS)),
     st.integers(1, 4),
@@ -178,7 +179,7 @@ def _demosaic_slowly(raw: Any, pattern: str) -> Any:
     return result
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.sampled_from(["rggb", "bggr", "gbrg", "grbg"]),
     st.sampled_from([8, 16]),
@@ -218,7 +219,7 @@ def _rgb_of(y: int, u: int, v: int) -> list[int]:
     return [round(min(255, max(0, c))) for c in (y + 1.596027 * v, y - 0.391762 * u - 0.812968 * v, y + 2.017232 * u)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.sampled_from(["nv21", "NV24"]), st.integers(1, 3), st.integers(1, 3), st.integers(0, 3), st.randoms())
 def test_planes(encoding: str, height: int, width: int, padding: int, random_: Any) -> None:
     height, width = 2 * height, 2 * width
@@ -399,7 +400,7 @@ def _rvl(values: list[int]) -> bytes:
 DEPTHS = st.sampled_from([0, 0, 0, 1, 2, 500, 501, 40000, 65535])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.integers(1, 5), st.integers(1, 9), st.data())
 def test_rvl(height: int, width: int, data: st.DataObject) -> None:
     values = data.draw(st.lists(DEPTHS, min_size=height * width, max_size=height * width))
@@ -415,7 +416,7 @@ def test_rvl(height: int, width: int, data: st.DataObject) -> None:
             images.picture_of_file(memoryview(cut), "16UC1; compressedDepth rvl")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.binary(max_size=64))
 def test_hostile_rvl(width: int, height: int, body: bytes) -> None:
     head = bytes(12) + struct.pack("<II", width % 300 if height % 3 else width, height % 300)
@@ -441,7 +442,7 @@ def test_compressed_depth() -> None:
         images.picture_of_file(memoryview(head), "16UC1; compressedDepth")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b""]), st.binary(max_size=80), st.booleans())
 def test_any_bytes_are_an_image_or_say_why(magic: bytes, rest: bytes, real: bool) -> None:
     start = encode(of(np.zeros((3, 3, 1), np.uint8), "gray"), "jpeg" if magic[:1] == b"\xff" else "png", None)

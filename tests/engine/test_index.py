@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hephaes_rpc.engine.logs import index as module
 from hephaes_rpc.engine.logs.index import ChunkEntries, MessageIndex
+from tests.thorough import examples
 
 CHUNKS = st.lists(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 50)), max_size=6), max_size=9)
 
@@ -23,7 +24,7 @@ def rows(entries: ChunkEntries) -> list[tuple[Any, ...]]:
     return list(zip(entries.connection.tolist(), entries.time.tolist(), entries.offset.tolist(), strict=True))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(200))
 @given(CHUNKS, st.integers(1, 9), st.sets(st.integers(0, 4)))
 def test_it_has_every_message_once(
     monkeypatch: pytest.MonkeyPatch, chunks: list[list[tuple[int, int]]], piece: int, wanted: set[int]

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 
 from hephaes_rpc.engine.features.jsontext import json_cells, json_values
 from tests.engine.arrow_values import arrays
+from tests.thorough import examples
 
 
 def untagged(value: Any) -> Any:
@@ -28,7 +29,7 @@ def untagged(value: Any) -> Any:
     return {name: untagged(member) for name, member in value.items()}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(arrays())
 def test_cells_say_every_value_exactly(array: pa.StructArray) -> None:
     cells = json_cells(array)
@@ -37,7 +38,7 @@ def test_cells_say_every_value_exactly(array: pa.StructArray) -> None:
     assert repr(found) == repr(array.to_pylist())
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(arrays())
 def test_tagged_integers_are_what_javascript_cannot_hold(array: pa.StructArray) -> None:
     for value, original in zip(json_values(array, tag_integers=True), array.to_pylist(), strict=True):

@@ -15,6 +15,7 @@ from hephaes_rpc.engine.datasets.writers import ColumnRole, open_writer, parquet
 from hephaes_rpc.engine.specs.spec import ParquetOutput
 from tests.engine.arrow_values import arrays
 from tests.engine.test_tfrecord import KIND, ROWS, batch_of
+from tests.thorough import examples
 
 ANY = ParquetOutput()
 METADATA = {"hephaes.version": "1", "hephaes.spec": "{}"}
@@ -34,7 +35,7 @@ def groups(metadata: pq.FileMetaData) -> list[int]:
     return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(100))
 @given(arrays())
 def test_values_and_types_come_back(tmp_path: Path, array: pa.StructArray) -> None:
     batch = batch_of({"f": array})

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hephaes_rpc.engine.specs.patches import difference
 from hephaes_rpc.serde import unstructure
+from tests.thorough import examples
 
 SCALARS = st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from([0.0, 1.0, 0.5, "", "a", "a/b", "~0"])
 KEYS = st.sampled_from(["", "a", "b", "a/b", "~", "0", "-"])
@@ -22,7 +23,7 @@ def told(old: Any, new: Any) -> list[dict[str, Any]]:
     return patch
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(VALUES, VALUES)
 def test_an_independent_reader_of_patches_gets_there(old: Any, new: Any) -> None:
     before = copy.deepcopy(old)
@@ -33,7 +34,7 @@ def test_an_independent_reader_of_patches_gets_there(old: Any, new: Any) -> None
     assert json.dumps(old) == json.dumps(before)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(VALUES)
 def test_a_value_is_no_different_from_itself(value: Any) -> None:
     assert told(value, copy.deepcopy(value)) == []

@@ -23,6 +23,7 @@ from tests.authoring_check import check_rows
 from tests.corpus import Context
 from tests.engine.picks import all_uses
 from tests.factories import samples, write_mcap
+from tests.thorough import examples
 
 
 def spec_of(features: dict[str, Any], rows: dict[str, Any] | None = None, **more: Any) -> ConversionSpec:
@@ -220,7 +221,7 @@ def picks_of_rows(draw: st.DrawFn) -> tuple[Picks, int]:
     return Points(rows, np.array(message, np.int64)[rows]), n_rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(picks_of_rows(), st.data())
 def test_a_part_takes_what_its_rows_take(made: tuple[Picks, int], data: st.DataObject) -> None:
     picks, n_rows = made

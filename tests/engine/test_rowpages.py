@@ -25,6 +25,7 @@ from hephaes_rpc.engine.specs.spec import ParquetOutput, TFRecordOutput
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.serde import unstructure
 from tests.reference import tfrecord as twin
+from tests.thorough import examples
 
 IMAGE = pa.struct([("height", pa.uint32()), ("width", pa.uint32()), ("encoding", pa.string()), ("data", pa.binary())])
 SCHEMA = pa.schema(
@@ -225,7 +226,7 @@ def test_gone_and_damaged(tmp_path: Path, parquet: Path, tfrecord: Path) -> None
             assert error.value.kind == "bad_input"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 10**6), byte=st.integers(0, 255), cut=st.integers(0, 10**6))
 def test_any_bytes_are_rows_or_a_sentence(tmp_path: Path, at: int, byte: int, cut: int) -> None:
     path = tmp_path / "y.tfrecord"
@@ -246,7 +247,7 @@ def test_any_bytes_are_rows_or_a_sentence(tmp_path: Path, at: int, byte: int, cu
         assert kinds in ([], ["bad_input"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=60))
 def test_any_payload_is_an_example_or_a_sentence(data: bytes) -> None:
     with contextlib.suppress(ValueError, IndexError, struct.error):

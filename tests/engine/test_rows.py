@@ -15,6 +15,7 @@ from hephaes_rpc.errors import SpecError
 from tests.engine.picks import all_uses, in_small_pieces
 from tests.reference import strategies as oracle
 from tests.reference.rows import Message, blend, in_time_order
+from tests.thorough import examples
 
 LEAST, GREATEST = -(2**63), 2**63 - 1
 TOPICS = ("/a", "/b", "/c")
@@ -100,7 +101,7 @@ def joins(topic: str) -> st.SearchStrategy[Join]:
     ).filter(possible)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(st.fixed_dictionaries(dict.fromkeys(TOPICS, STAMPS)), joins("/b"), joins("/c"), st.integers(1, 9))
 @example({"/a": [5], "/b": [4, 6, 6], "/c": [6]}, Join(topic="/b", sync_policy="nearest"), Join(topic="/c"), 1)
 def test_trigger_equals_its_twin(streams: dict[str, list[int]], one: Join, two: Join, cut: int) -> None:
@@ -202,7 +203,7 @@ def resample_rows(method: str, anchor: str | None, skip_empty: bool, step: int) 
     return strategy
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.fixed_dictionaries(dict.fromkeys(TOPICS, SMALL)), RESAMPLES, st.sampled_from([0, 10**18]), st.integers(1, 9))
 @example({"/a": [0], "/b": [100, 103], "/c": [50, 55]}, ("interpolate", None, True, 1), 0, 4)
 def test_resample_equals_its_twin(
@@ -221,7 +222,7 @@ def test_resample_equals_its_twin(
     check_picks(found.table)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(
     st.fixed_dictionaries({t: st.lists(EXTREME, max_size=6) for t in TOPICS}),
     st.sampled_from(["downsample", "interpolate"]),

@@ -13,6 +13,7 @@ from hephaes_rpc.engine.specs.spec import Input
 from hephaes_rpc.engine.timeline.selection import included, select, unmatched
 from tests.factories import START_NS, TOPICS, Sample, samples, write_bag, write_mcap
 from tests.reference import strategies as oracle
+from tests.thorough import examples
 
 TIMES = st.none() | st.integers(0, 120).map(lambda k: START_NS + k * 2_500_000) | st.sampled_from([0, 2**63, 2**70])
 PATTERNS = st.lists(st.sampled_from(["/imu", "/j*", "/[bc]*", "*", "/IMU", "/nothing"]), max_size=2)
@@ -28,7 +29,9 @@ INPUTS = st.builds(
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=100
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=examples(100),
 )
 @given(
     INPUTS, st.integers(0, 50), st.integers(0, 10**6), st.booleans(), st.booleans(), st.sampled_from([1, 700, 10_000])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hephaes_rpc.engine.timeline.spread import row_bytes, spread
 from tests.engine.arrow_values import arrays, structs
+from tests.thorough import examples
 
 
 @st.composite
@@ -20,7 +21,7 @@ def places(draw: st.DrawFn, n: int) -> tuple[list[int], int]:
     return rows, (rows[-1] + 1 if rows else 0) + gaps[n]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(arrays(), st.data())
 def test_values_stand_on_their_rows_and_nulls_elsewhere(array: pa.StructArray, data: st.DataObject) -> None:
     rows, n = data.draw(places(len(array)))
@@ -34,7 +35,7 @@ def test_values_stand_on_their_rows_and_nulls_elsewhere(array: pa.StructArray, d
     assert result.null_count == n - len(array) + array.null_count
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(arrays(nulls=False), st.data())
 def test_what_lies_below_a_null_is_zero(array: pa.StructArray, data: st.DataObject) -> None:
     rows, n = data.draw(places(len(array)))

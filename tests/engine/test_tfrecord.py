@@ -17,6 +17,7 @@ from hephaes_rpc.errors import SpecError
 from tests.engine.arrow_values import arrays
 from tests.reference import tfrecord as twin
 from tests.tensorflow_client import TensorFlow
+from tests.thorough import examples
 
 OUTPUTS = st.builds(
     TFRecordOutput,
@@ -58,7 +59,7 @@ def same(found: twin.Example, wanted: twin.Example) -> None:
     assert repr(found) == repr(wanted)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(150))
 @given(arrays(), OUTPUTS, st.integers(0, 6))
 def test_records_equal_the_slow_twin(tmp_path: Path, array: pa.StructArray, output: TFRecordOutput, cut: int) -> None:
     batch = batch_of({"f": array})

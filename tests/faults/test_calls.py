@@ -4,7 +4,6 @@ Strategy: strace makes calls fail in every thread of every process, at the n-th 
 workspace is made, a log indexed and converted.  Then a sidecar that nothing fails for says what has become of it.
 """
 
-import os
 import shutil
 import sys
 from itertools import count
@@ -18,6 +17,7 @@ import pytest
 from hephaes_rpc.testing.logs import samples, write_mcap
 from tests.e2e.conftest import SpawnSidecar
 from tests.e2e.sidecar import RpcError, Sidecar
+from tests.thorough import THOROUGH
 
 pytestmark = [
     pytest.mark.e2e,
@@ -25,7 +25,6 @@ pytestmark = [
 ]
 
 KINDS = {"disk_full", "io_error", "permission", "worker_died", "workspace_not_ready", "no_active_workspace"}
-SLOW = bool(os.environ.get("HEPHAES_SLOW"))
 CASES = [
     (call, error, n, on)
     for call, error, ns in (
@@ -35,8 +34,8 @@ CASES = [
         ("rename", "EIO", ()),
         ("ftruncate", "EIO", ()),
     )
-    for n in (range(1, 41) if SLOW else ns)
-    for on in ((False, True) if SLOW else (n > 1,))
+    for n in (range(1, 41) if THOROUGH else ns)
+    for on in ((False, True) if THOROUGH else (n > 1,))
 ]
 N_MESSAGES = 300
 

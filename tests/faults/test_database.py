@@ -1,6 +1,5 @@
 """The n-th write, truncation or sync under SQLite fails, for every n: a clear error, and nothing half done."""
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,9 +13,10 @@ from hephaes_rpc.store import backups
 from hephaes_rpc.store.db import Database, scripts
 from hephaes_rpc.store.workspace import APPLICATION_ID, OpenWorkspace, create
 from tests.faults.vfs import BASE, failing
+from tests.thorough import THOROUGH
 
 TOLD = ("disk_full", "io_error")
-STRIDE = 1 if os.environ.get("HEPHAES_SLOW") else 9
+STRIDE = 1 if THOROUGH else 9
 
 
 def steps(workspace: OpenWorkspace, number: int, first_id: str) -> list[Callable[[], object]]:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hephaes_rpc.jobs.progress import PARTS, Meter
+from tests.thorough import examples
 
 PHASES = list(PARTS["convert"])
 
@@ -45,7 +46,7 @@ def test_a_job_without_progress_ends_at_100_too() -> None:
     assert Meter("j", "convert", 1).finish().percentage == 100
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.sampled_from(PHASES), st.integers(0, 50), st.integers(0, 40), st.floats(0, 5)),

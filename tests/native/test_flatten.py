@@ -20,6 +20,7 @@ from hephaes_native.flatten import (
     masked_crc32c,
 )
 from tests.reference import tfrecord as twin
+from tests.thorough import examples
 
 INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
 
@@ -41,7 +42,7 @@ def test_known_checksums(data: bytes, crc: int) -> None:
     assert isinstance(CRC_IN_HARDWARE, bool)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 40), st.integers(0, 5000), st.integers(0, 5000), st.randoms(use_true_random=False))
 def test_checksums_of_any_length_place_and_cut(skip: int, n: int, cut: int, random: Any) -> None:
     data = memoryview(random.randbytes(skip + n))[skip:]
@@ -121,7 +122,7 @@ def _values(draw: st.DrawFn, source: str, n: int, wide: Any) -> tuple[Any, dict[
     return whole, {}, "int64", whole.astype(np.int64).tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.data())
 def test_records_hold_the_columns(data: st.DataObject) -> None:
     n = data.draw(st.integers(0, 5))

@@ -20,6 +20,7 @@ from hephaes_rpc.store.workspace import OpenWorkspace
 from tests.engine.specs import changed, mapping_spec, rows_spec
 from tests.store.conftest import fingerprint
 from tests.store.test_lists import count_statements
+from tests.thorough import examples
 
 OLD = {"spec_version": 1, "spec": {"schema_name": "old", "mapping": {"a": ["/a"]}}, "metadata": {"by": "hand"}}
 
@@ -396,7 +397,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.binary(max_size=40) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_whatever_is_stored_is_read_or_has_a_reason(data: bytes) -> None:
     reading = Readings().of(hashlib.sha256(data).hexdigest(), data)

@@ -20,6 +20,7 @@ from hephaes_rpc.errors import SpecError
 from tests.engine.semantic.converting import Ros, errors, header, made, run, spec_of, table, write_log
 from tests.factories import START_NS
 from tests.reference import tfrecord as twin
+from tests.thorough import examples
 
 CODES = dict(zip(DATATYPES, "bBhHiIfd", strict=True))
 CLOUD, FIELD = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/PointField"
@@ -101,7 +102,7 @@ def narrowed(value: float) -> float:
         return float(np.float32(value))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(any_cloud(), st.booleans())
 def test_points_are_what_a_loop_over_the_bytes_finds(drawn: tuple[Any, list[str], str], skip: bool) -> None:
     message, names, dtype = drawn
@@ -132,7 +133,7 @@ def test_points_are_what_a_loop_over_the_bytes_finds(drawn: tuple[Any, list[str]
 UINT32 = st.sampled_from([0, 1, 2, 3, 8, 16, 255, 2**16, 2**31, 2**32 - 1]) | st.integers(0, 40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.tuples(*[UINT32] * 7), st.integers(0, 255), st.booleans(), st.binary(max_size=200), st.booleans())
 def test_any_layout_gives_points_or_says_why(
     sizes: tuple[int, ...], datatype: int, bigendian: bool, data: bytes, whole: bool

@@ -17,6 +17,7 @@ from hephaes_rpc.errors import SpecError
 from tests.engine.semantic.converting import Ros, errors, header, made, run, spec_of, table, write_log
 from tests.factories import START_NS
 from tests.reference import tfrecord as twin
+from tests.thorough import examples
 
 SCAN, TOPIC = "sensor_msgs/msg/LaserScan", "/scan"
 FIELDS = ("range", "angle", "intensity", "x", "y")
@@ -61,7 +62,7 @@ def close(found: list[list[float]], expected: list[list[float]]) -> bool:
 RANGES = st.lists(st.sampled_from([0.0, 0.5, 3.25, 9.5, 10.0, 11.0, -1.0, math.inf, -math.inf, math.nan]), max_size=6)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(RANGES, min_size=1, max_size=5), st.permutations(FIELDS), st.integers(1, 5))
 def test_beams_are_what_a_loop_finds(
     tmp_path_factory: pytest.TempPathFactory, ranges: list[list[float]], fields: list[str], n: int

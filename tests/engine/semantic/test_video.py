@@ -18,6 +18,7 @@ from tests.conftest import DATA
 from tests.engine.semantic.converting import errors, header, made, run, spec_of, table, write_log
 from tests.factories import START_NS, store
 from tests.reference import tfrecord as twin
+from tests.thorough import examples
 
 VIDEO, COMPRESSED, PACKET = (
     "foxglove_msgs/msg/CompressedVideo",
@@ -91,7 +92,7 @@ def test_what_is_no_access_unit_says_why(data: bytes, text: str, cause: str) -> 
         is_keyframe(memoryview(data), text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=6))), st.sampled_from(["h264", "h265"]))
 def test_the_first_slice_decides(found: list[tuple[int, bytes]], codec: str) -> None:
     """Against a walk over the units as they were put together."""
