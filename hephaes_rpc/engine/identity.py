@@ -15,13 +15,13 @@ from typing import BinaryIO
 
 from attrs import frozen
 
+from hephaes_rpc.engine.logs.magic import BAG_MAGIC, MCAP_MAGIC
+
 ENDS_BYTES = 64 << 10
 MAX_INDEX_BYTES = 32 << 20
 PIECE_BYTES = 1 << 20
-_MCAP = b"\x89MCAP0\r\n"
-_MCAP_FOOTER_BYTES = 1 + 8 + 20 + len(_MCAP)
+_MCAP_FOOTER_BYTES = 1 + 8 + 20 + len(MCAP_MAGIC)
 _MCAP_FOOTER = b"\x02" + struct.pack("<Q", 20)
-_BAG = b"#ROSBAG V2.0\n"
 _BAG_INDEX = b"index_pos="
 
 
@@ -78,12 +78,12 @@ def _index_start(file: BinaryIO, size_bytes: int) -> int | None:
     """Where the index section of a closed MCAP file or bag begins."""
     head = file.read(4096)
     start = 0
-    if head.startswith(_MCAP) and size_bytes >= len(_MCAP) + _MCAP_FOOTER_BYTES:
+    if head.startswith(MCAP_MAGIC) and size_bytes >= len(MCAP_MAGIC) + _MCAP_FOOTER_BYTES:
         file.seek(size_bytes - _MCAP_FOOTER_BYTES)
         footer = file.read(_MCAP_FOOTER_BYTES)
-        if footer.startswith(_MCAP_FOOTER) and footer.endswith(_MCAP):
+        if footer.startswith(_MCAP_FOOTER) and footer.endswith(MCAP_MAGIC):
             (start,) = struct.unpack_from("<Q", footer, len(_MCAP_FOOTER))
-    elif head.startswith(_BAG):
+    elif head.startswith(BAG_MAGIC):
         at = head.find(_BAG_INDEX)
         if 0 < at <= len(head) - len(_BAG_INDEX) - 8:
             (start,) = struct.unpack_from("<Q", head, at + len(_BAG_INDEX))

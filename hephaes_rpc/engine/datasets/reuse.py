@@ -8,11 +8,11 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 
 from hephaes_rpc import __version__
 from hephaes_rpc.engine.datasets.publish import sync, temporary_name
@@ -35,7 +35,7 @@ def key_of(source: Identity, file_name: str, document: Mapping[str, Any], stem: 
     """
     told = {
         "version": __version__,
-        "pyarrow": version("pyarrow"),
+        "pyarrow": pa.__version__,
         "source": [source.size_bytes, source.mtime_ns, source.fingerprint, file_name],
         "document": document,
         "stem": stem,
