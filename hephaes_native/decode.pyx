@@ -54,6 +54,9 @@ if sys.byteorder != "little":
     raise ImportError("hephaes_native.decode needs a little-endian machine")
 
 cdef int64_t MOST_BYTES = 1 << 60
+cdef enum:
+    SHORT_TEXT = 32
+cdef uint64_t NOT_ASCII = 0x8080808080808080ULL
 cdef array.array _UINT8 = _array.array("B")
 cdef uint8_t _NO_DATA = 0
 
@@ -148,6 +151,7 @@ cdef struct Column:
     int64_t need           # bytes this batch adds at most
     int64_t total          # offsets columns: the running count
     int64_t invalid        # text columns: strings that are not UTF-8
+    int64_t taken          # bytes that the last buffer had
     bint is_offsets
 
 cdef struct Plan:
@@ -159,12 +163,39 @@ cdef struct Plan:
 
 # First pass: validate and count ---------------------------------------------------------------------------------------
 
+cdef inline bint is_of_texts(const Plan* plan, int32_t s, int32_t end) noexcept nogil:
+    """Whether a loop over segments ``s`` to ``end`` is one over strings, which needs no walk of its own."""
+    return end == s + 1 and plan.segments[s].kind == TEXT
+
+
+cdef inline int measure_text(Segment* g, Cursor* c) noexcept nogil:
+    cdef int64_t length
+    cdef const uint8_t* start
+    cdef int status = text(c, &start, &length) if g.kind == TEXT else wide_text(c, &start, &length)
+    if status != OK:
+        return status
+    if g.bound >= 0 and length > g.bound:
+        return OVER_BOUND
+    g.runs += 1
+    g.amount += length if g.kind == TEXT else 4 * length
+    return OK
+
+
+cdef inline int measure_texts(Segment* g, Cursor* c, int64_t n) noexcept nogil:
+    cdef int64_t _i
+    cdef int status
+    for _i in range(n):
+        status = measure_text(g, c)
+        if status != OK:
+            return status
+    return OK
+
+
 cdef int measure(const Plan* plan, int32_t s, int32_t end, Cursor* c) noexcept nogil:
     """Walk segments ``s`` to ``end`` once."""
     cdef Segment* g
     cdef uint32_t n
     cdef int64_t length, _i
-    cdef const uint8_t* start
     cdef int status
     while s < end:
         g = &plan.segments[s]
@@ -176,13 +207,9 @@ cdef int measure(const Plan* plan, int32_t s, int32_t end, Cursor* c) noexcept n
             g.runs += 1
             continue
         if g.kind == TEXT or g.kind == WIDE_TEXT:
-            status = text(c, &start, &length) if g.kind == TEXT else wide_text(c, &start, &length)
+            status = measure_text(g, c)
             if status != OK:
                 return status
-            if g.bound >= 0 and length > g.bound:
-                return OVER_BOUND
-            g.runs += 1
-            g.amount += length if g.kind == TEXT else 4 * length
             continue
         length = g.count
         if length < 0:
@@ -206,10 +233,15 @@ cdef int measure(const Plan* plan, int32_t s, int32_t end, Cursor* c) noexcept n
             return status
         g.runs += 1
         g.amount += length
-        for _i in range(length):
-            status = measure(plan, s, g.end, c)
+        if is_of_texts(plan, s, g.end):
+            status = measure_texts(&plan.segments[s], c, length)
             if status != OK:
                 return status
+        else:
+            for _i in range(length):
+                status = measure(plan, s, g.end, c)
+                if status != OK:
+                    return status
         s = g.end
     return OK
 
@@ -288,7 +320,7 @@ cdef int64_t ascii_prefix(const uint8_t* p, int64_t n) noexcept nogil:
     cdef uint64_t word
     while n - i >= 8:
         memcpy(&word, p + i, 8)
-        if word & 0x8080808080808080ULL:
+        if word & NOT_ASCII:
             return i
         i += 8
     while i < n and p[i] < 0x80:
@@ -330,6 +362,70 @@ cdef bint is_utf8(const uint8_t* p, int64_t n) noexcept nogil:
                 return False
         i += more
     return True
+
+
+cdef inline uint64_t put8(uint8_t* p, const uint8_t* source) noexcept nogil:
+    cdef uint64_t word
+    memcpy(&word, source, 8)
+    memcpy(p, &word, 8)
+    return word
+
+
+cdef inline uint64_t put4(uint8_t* p, const uint8_t* source) noexcept nogil:
+    cdef uint32_t word
+    memcpy(&word, source, 4)
+    memcpy(p, &word, 4)
+    return word
+
+
+cdef inline bint put_short(uint8_t* p, const uint8_t* source, int64_t n) noexcept nogil:
+    """Copy up to SHORT_TEXT bytes in words that may overlap; whether they are ASCII."""
+    cdef uint64_t seen = 0
+    cdef int64_t i
+    if n >= 8:
+        seen = put8(p, source) | put8(p + n - 8, source + n - 8)
+        if n > 16:
+            seen |= put8(p + 8, source + 8) | put8(p + n - 16, source + n - 16)
+    elif n >= 4:
+        seen = put4(p, source) | put4(p + n - 4, source + n - 4)
+    else:
+        for i in range(n):
+            p[i] = source[i]
+            seen |= source[i]
+    return (seen & NOT_ASCII) == 0
+
+
+cdef void put_texts(const Plan* plan, const Segment* g, Cursor* c, int64_t n) noexcept nogil:
+    """Copy ``n`` strings; places are kept in locals, since any byte written might be part of what lies behind ``c``."""
+    cdef Cursor here = c[0]
+    cdef Column* column
+    cdef Column* offsets
+    cdef uint8_t* p
+    cdef uint8_t* end
+    cdef int64_t total, length = 0, _i
+    cdef int32_t total32
+    cdef const uint8_t* start = here.data
+    if g.column < 0:
+        for _i in range(n):
+            text(&here, &start, &length)
+        c.at = here.at
+        return
+    column, offsets = &plan.columns[g.column], &plan.columns[g.offsets]
+    p, end, total = column.end, offsets.end, offsets.total
+    for _i in range(n):
+        text(&here, &start, &length)
+        if length > SHORT_TEXT:
+            memcpy(p, start, length)
+            column.invalid += not is_utf8(start, length)
+        elif not put_short(p, start, length):
+            column.invalid += not is_utf8(start, length)
+        p += length
+        total += length
+        total32 = <int32_t> total
+        memcpy(end, &total32, 4)
+        end += 4
+    column.end, offsets.end, offsets.total = p, end, total
+    c.at = here.at
 
 
 cdef inline uint32_t unit_at(const uint8_t* p, int64_t i, bint swap) noexcept nogil:
@@ -395,12 +491,7 @@ cdef void fill(const Plan* plan, int32_t s, int32_t end, Cursor* c) noexcept nog
             c.at += g.size[c.at & c.mask]
             continue
         if g.kind == TEXT:
-            text(c, &start, &length)
-            if g.column >= 0:
-                memcpy(plan.columns[g.column].end, start, length)
-                plan.columns[g.column].end += length
-                plan.columns[g.column].invalid += not is_utf8(start, length)
-                put_offset(&plan.columns[g.offsets], length)
+            put_texts(plan, g, c, 1)
             continue
         if g.kind == WIDE_TEXT:
             wide_text(c, &start, &length)
@@ -423,8 +514,11 @@ cdef void fill(const Plan* plan, int32_t s, int32_t end, Cursor* c) noexcept nog
                         put_values(&plan.columns[g.column], c.data + c.at, length, g.width, c.swap)
                 c.at += length * g.width
             continue
-        for _i in range(length):
-            fill(plan, s, g.end, c)
+        if is_of_texts(plan, s, g.end):
+            put_texts(plan, &plan.segments[s], c, length)
+        else:
+            for _i in range(length):
+                fill(plan, s, g.end, c)
         s = g.end
 
 
@@ -623,7 +717,7 @@ cdef class Decoder:
         cdef int64_t wanted = used + first + column.need
         cdef uint8_t* data
         if wanted > column.capacity or column.data == NULL:
-            wanted = max(wanted, min(2 * column.capacity, column.capacity + (64 << 20)), 64)
+            wanted = max(wanted, min(2 * column.capacity, column.capacity + (64 << 20)), column.taken, 64)
             data = <uint8_t*> realloc(column.data, wanted)
             if data == NULL:
                 raise MemoryError
@@ -661,6 +755,7 @@ cdef class Decoder:
             data = <uint8_t*> realloc(column.data, max(buffer.size, 1))
             buffer.data = column.data if data == NULL else data
             found.append((buffer, column.invalid))
+            column.taken = buffer.size
             column.data = column.end = NULL
             column.capacity = column.total = column.invalid = 0
         self.rows = 0

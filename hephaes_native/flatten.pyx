@@ -14,7 +14,7 @@ Record: uint64 length, masked CRC-32C of it, payload, masked CRC-32C of the payl
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -676,6 +676,46 @@ cdef class ExampleEncoder:
 def encode_examples(n_rows, columns, groups=()):
     """All records of ``n_rows`` rows of columns."""
     return ExampleEncoder(n_rows, columns, groups).encode()[0]
+
+
+cdef class RecordCounter:
+    """Counts the records of a TFRecord file that comes in pieces, by their lengths; not for two threads at once."""
+
+    cdef readonly int64_t records
+    cdef uint8_t[8] head
+    cdef int head_size
+    cdef uint64_t skip       # bytes of the record left behind its length
+
+    def feed(self, data):
+        """Take the next bytes of the file."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        with nogil:
+            self.take(<const uint8_t*> view.buf, <uint64_t> view.len)
+        PyBuffer_Release(&view)
+
+    cdef void take(self, const uint8_t* p, uint64_t n) noexcept nogil:
+        cdef uint64_t step, length
+        while n:
+            if self.skip:
+                step = min(self.skip, n)
+                self.skip -= step
+            else:
+                step = min(<uint64_t> (8 - self.head_size), n)
+                memcpy(self.head + self.head_size, p, step)
+                self.head_size += <int> step
+                if self.head_size == 8:
+                    self.head_size = 0
+                    memcpy(&length, self.head, 8)
+                    self.skip = length + (FRAME - 8) if length < UINT64_MAX - FRAME else UINT64_MAX
+                    self.records += 1
+            p += step
+            n -= step
+
+    @property
+    def is_whole(self):
+        """Whether the last record ended with the last byte."""
+        return self.skip == 0 and self.head_size == 0
 
 
 cdef uint32_t checksum(object data, uint32_t value, bint portable) except? 0:

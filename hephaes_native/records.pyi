@@ -2,6 +2,8 @@
 
 from array import array
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Buffer, disjoint_base
 
 STATUS_NAMES: tuple[str, ...]
@@ -48,3 +50,15 @@ def scan_mcap(data: Buffer) -> Entries: ...
 def scan_bag(data: Buffer) -> Entries: ...
 def index_mcap(data: Buffer) -> Entries: ...
 def index_bag(data: Buffer) -> Entries: ...
+def joined(data: Buffer, offset: NDArray[np.int64], length: NDArray[np.int64]) -> bytes:
+    """The payloads one after the other; ``offset`` and ``length`` are int64[n], bytes.
+
+    Raises:
+        ValueError: One lies outside the data, or the two differ in length.
+    """
+
+def any_begins(data: Buffer, offset: NDArray[np.int64], length: NDArray[np.int64], least: Buffer, most: Buffer) -> bool:
+    """Whether the first bytes of a payload all lie between those of ``least`` and ``most`` (uint8), each included.
+
+    Payloads that are shorter than that or lie outside the data do not count.
+    """

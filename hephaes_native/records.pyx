@@ -4,13 +4,15 @@ Strategy: one cursor function per container steps from record to record and says
 written once against it.  A walk passes twice over the same bytes, once to count and once to fill arrays of exactly that
 size, so nothing grows and no hostile count is ever allocated for: an array is as long as records were really seen.
 Every length is compared with the bytes left before it is used, in unsigned 64-bit arithmetic that cannot wrap.  The
-record that stops a walk is not part of its result; ``stop`` is its first byte, ``status`` the reason.
+record that stops a walk is not part of its result; ``stop`` is its first byte, ``status`` the reason.  Places of
+payloads are compared with the data again before these are touched: a caller may have brought other data.
 
 Formats: https://mcap.dev/spec, http://wiki.ros.org/Bags/Format/2.0.
 """
 
 from cpython cimport array
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 import array as _array
@@ -486,3 +488,54 @@ def index_mcap(const uint8_t[::1] data not None):
 def index_bag(const uint8_t[::1] data not None):
     """Index entries of the records between bag chunks; stops at the next chunk."""
     return scan(data, bag_top_next, BAG_INDEX_ENTRY)
+
+
+# Payloads -----------------------------------------------------------------------------------------------------------
+
+cdef inline bint lies_inside(int64_t offset, int64_t length, Py_ssize_t size) noexcept nogil:
+    return 0 <= offset <= size and 0 <= length <= size - offset
+
+
+def joined(const uint8_t[::1] data not None, const int64_t[::1] offset not None, const int64_t[::1] length not None):
+    """The payloads one after the other, as bytes."""
+    cdef Py_ssize_t n = offset.shape[0], size = data.shape[0], total = 0, i
+    cdef uint8_t* at
+    cdef bytes found
+    if length.shape[0] != n:
+        raise ValueError(f"{n} offsets but {length.shape[0]} lengths")
+    for i in range(n):
+        if not lies_inside(offset[i], length[i], size) or length[i] > INT64_MAX - total:
+            raise ValueError(f"payload {i} lies outside the data")
+        total += length[i]
+    found = PyBytes_FromStringAndSize(NULL, total)
+    at = <uint8_t*> PyBytes_AS_STRING(found)
+    with nogil:
+        for i in range(n):
+            if length[i]:
+                memcpy(at, &data[offset[i]], length[i])
+                at += length[i]
+    return found
+
+
+def any_begins(
+    const uint8_t[::1] data not None,
+    const int64_t[::1] offset not None,
+    const int64_t[::1] length not None,
+    const uint8_t[::1] least not None,
+    const uint8_t[::1] most not None,
+):
+    """Whether the first bytes of a payload all lie between those of ``least`` and ``most``, each included."""
+    cdef Py_ssize_t n = min(offset.shape[0], length.shape[0]), size = data.shape[0], i, k
+    cdef Py_ssize_t width = min(least.shape[0], most.shape[0])
+    cdef bint found = False
+    with nogil:
+        for i in range(n):
+            if length[i] < width or not lies_inside(offset[i], length[i], size):
+                continue
+            k = 0
+            while k < width and least[k] <= data[offset[i] + k] <= most[k]:
+                k += 1
+            found = k == width
+            if found:
+                break
+    return found

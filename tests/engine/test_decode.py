@@ -218,6 +218,20 @@ class TestValues:
         assert subject.take().field("a")[0].as_py() == raw.decode("utf-8", "replace")
         assert subject.replaced_strings == 1
 
+    def test_strings_of_any_length_are_copied_and_judged_whole(self) -> None:
+        texts = ["abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN"[:n] for n in range(41)]
+        raws = [text.encode() for text in texts]
+        raws += [raw[:k] + b"\xff" + raw[k + 1 :] for raw in raws for k in range(len(raw))]
+        for body in ("string a", "string[1] a", "string[] a"):
+            subject = decoder(f"{body}\nuint8 b", 1)
+            count = struct.pack("<I", 1) if body == "string[] a" else b""
+            assert set(feed(subject, [count + struct.pack("<I", len(raw)) + raw + b"\7" for raw in raws])) == {OK}
+            found = subject.take()
+            values = [value if isinstance(value, str) else value[0] for value in found.field("a").to_pylist()]
+            assert values == [raw.decode("utf-8", "replace") for raw in raws]
+            assert subject.replaced_strings == len(raws) - len(texts)
+            assert set(found.field("b").to_pylist()) == {7}
+
     def test_wide_strings(self) -> None:
         units = [0x61, 0xD83E, 0xDD16, 0xDC00, 0x20AC, 0x1F916, 0x110000]
         payload = b"\0\1\0\0" + struct.pack(f"<I{len(units)}I", len(units), *units)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from blake3 import blake3
 
-from hephaes_rpc.engine.datasets.digests import StreamDigest, combined
+from hephaes_rpc.engine.datasets.digests import LONG_BYTES, StreamDigest, combined
 from hephaes_rpc.engine.logs import open_log
 from hephaes_rpc.engine.messages.decode import StreamDecoder
 from hephaes_rpc.engine.timeline.assembly import Assembly, Source, TableTask
@@ -91,7 +91,9 @@ def test_content_makes_a_difference(tmp_path, change):
     )
 
 
-def test_it_is_what_the_module_says(tmp_path):
+@pytest.mark.parametrize("long_bytes", [1, LONG_BYTES])
+def test_it_is_what_the_module_says(tmp_path, monkeypatch, long_bytes):
+    monkeypatch.setattr("hephaes_rpc.engine.datasets.digests.LONG_BYTES", long_bytes)
     messages = distinct_times(samples(50, topics=("/chatter",)))
     (found,) = digests(write_mcap(tmp_path / "a.mcap", messages))
     heads = b"".join(np.array([m.time, len(m.payload)], "<i8").tobytes() for m in messages)

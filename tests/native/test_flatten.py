@@ -14,6 +14,7 @@ from hephaes_native.flatten import (
     Column,
     ExampleEncoder,
     Group,
+    RecordCounter,
     crc32c,
     crc32c_portable,
     encode_examples,
@@ -231,3 +232,28 @@ class TestGroups:
         columns, valid = self.columns([True, False])
         with pytest.raises(ValueError, match=r"not there|overlaps"):
             encode_examples(2, columns, [Group(*each, valid) for each in bounds])
+
+
+def framed(*payloads: bytes) -> bytes:
+    return b"".join(struct.pack("<QI", len(each), 0) + each + bytes(4) for each in payloads)
+
+
+@pytest.mark.parametrize("step", [1, 3, 8, 50, 1000])
+def test_records_are_counted_whatever_the_pieces(step: int) -> None:
+    data = framed(b"", b"x" * 100, b"y" * 7)
+    counter, ends = RecordCounter(), []
+    for at in range(0, len(data), step):
+        counter.feed(data[at : at + step])
+        if counter.is_whole:
+            ends.append(min(at + step, len(data)))
+    assert (counter.records, counter.is_whole) == (3, True)
+    assert set(ends) <= {16, 132, 155}
+    counter.feed(framed(b"z")[:-1])
+    assert (counter.records, counter.is_whole) == (4, False)
+
+
+@pytest.mark.parametrize("length", [2**63, 2**64 - 9, 2**64 - 1])
+def test_a_record_of_any_length_ends_nowhere(length: int) -> None:
+    counter = RecordCounter()
+    counter.feed(struct.pack("<Q", length) + bytes(100))
+    assert (counter.records, counter.is_whole) == (1, False)

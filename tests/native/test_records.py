@@ -201,3 +201,33 @@ def test_a_scan_lists_what_a_walk_finds(walk, scan, message):
     for k in range(5):
         part = slice(walked.bounds[k], walked.bounds[k + 1])
         assert list(walked.log_time[part]) == [i for i, c in enumerate(ids) if c == k]
+
+
+def places(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int64)
+
+
+def test_payloads_are_joined_in_their_order() -> None:
+    data = bytes(range(20))
+    assert records.joined(data, places(7, 0, 20, 3), places(3, 2, 0, 1)) == bytes([7, 8, 9, 0, 1, 3])
+    assert records.joined(b"", places(), places()) == b""
+
+
+@pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, 21), (21, 0), (20, 1), (0, -1), (1, 2**63 - 1)])
+def test_payloads_outside_the_data_are_not_read(offset: int, length: int) -> None:
+    data = bytes(20)
+    with pytest.raises(ValueError, match="payload 1 lies outside"):
+        records.joined(data, places(0, offset), places(1, length))
+    assert not records.any_begins(data, places(offset), places(length), b"\0", b"\xff")
+    with pytest.raises(ValueError, match="2 offsets but 1 lengths"):
+        records.joined(data, places(0, 0), places(1))
+
+
+def test_beginnings_are_compared_byte_by_byte() -> None:
+    data = b"\0\7ab\0\5\0\7"
+    every = places(0, 4, 6), places(4, 2, 2)
+    assert records.any_begins(data, *every, b"\0\7", b"\0\7")
+    assert records.any_begins(data, *every, b"\0\7a", b"\0\7c")
+    assert not records.any_begins(data, *every, b"\0\7c", b"\0\7d")
+    assert not records.any_begins(data, *every, b"\0\6", b"\0\6")
+    assert not records.any_begins(data, places(6), places(2), b"\0\7\0", b"\0\7\xff"), "it is too short"

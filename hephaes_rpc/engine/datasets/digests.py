@@ -15,15 +15,17 @@ from collections.abc import Iterable
 import attrs
 import numpy as np
 import orjson
-import pyarrow as pa
 from blake3 import blake3
 from numpy.typing import NDArray
 
+from hephaes_native import records
 from hephaes_rpc.engine.logs import Stream
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.plan import Int64s
 
 ALGORITHM = "blake3"
+LONG_BYTES = 16 << 10
+"""Payloads of at least so many bytes on average are hashed where they lie."""
 
 
 class StreamDigest:
@@ -45,26 +47,34 @@ class StreamDigest:
 
     def feed(self, data: bytes | memoryview, chunk: int, time: Int64s, offset: Int64s, length: Int64s) -> None:
         """Take the used messages of a chunk (log time, place in ``data`` and size, int64, file order), once."""
-        first = int(self._first[np.searchsorted(self._chunks, chunk)])
-        turn = np.arange(first, first + len(time)) if self._turn is None else self._turn[first : first + len(time)]
-        payloads = _gathered(data, offset, length)
-        if not self._kept and turn[0] == self._next and np.all(turn[1:] - turn[:-1] == 1):
-            self._take(time, length, payloads)
+        first = int(self._first[self._chunks.searchsorted(np.int32(chunk))])
+        if not self._kept and self._is_next(first, len(time)):
+            self._take(time, length, _payloads(data, offset, length))
             return
-        end = np.cumsum(length)
-        for k, moment, start, stop in zip(*(each.tolist() for each in (turn, time, end - length, end)), strict=True):
-            self._kept[k] = moment, bytes(payloads[start:stop])
+        turn = np.arange(first, first + len(time)) if self._turn is None else self._turn[first : first + len(time)]
+        view = memoryview(data)
+        for k, moment, start, size in zip(*(each.tolist() for each in (turn, time, offset, length)), strict=True):
+            self._kept[k] = moment, bytes(view[start : start + size])
         ready: list[tuple[int, bytes]] = []
         while (found := self._kept.pop(self._next + len(ready), None)) is not None:
             ready.append(found)
         if ready:
             lengths = np.array([len(payload) for _, payload in ready], np.int64)
             times = np.array([moment for moment, _ in ready], np.int64)
-            self._take(times, lengths, b"".join(payload for _, payload in ready))
+            self._take(times, lengths, [b"".join(payload for _, payload in ready)])
 
-    def _take(self, time: Int64s, length: Int64s, payloads: bytes | memoryview) -> None:
-        self._heads.update(np.stack((time, length), axis=1).astype("<i8").tobytes())
-        self._payloads.update(payloads)
+    def _is_next(self, first: int, n: int) -> bool:
+        """Whether it is the turn of the used messages ``first`` to ``first + n`` (in file order), in this order."""
+        if self._turn is None:
+            return first == self._next
+        return np.array_equal(self._turn[first : first + n], np.arange(self._next, self._next + n))
+
+    def _take(self, time: Int64s, length: Int64s, payloads: Iterable[bytes | memoryview]) -> None:
+        heads = np.empty((len(time), 2), "<i8")
+        heads[:, 0], heads[:, 1] = time, length
+        self._heads.update(heads.tobytes())
+        for piece in payloads:
+            self._payloads.update(piece)
         self._next += len(time)
 
     def name(self) -> bytes:
@@ -84,17 +94,12 @@ class StreamDigest:
         return digest.digest()
 
 
-def _gathered(data: bytes | memoryview, offset: Int64s, length: Int64s) -> memoryview:
-    """The slices of ``data`` one after the other; ``offset`` ascending, slices do not overlap.
-
-    They and what lies between them are taken for an array of byte strings, of which every other one is taken.
-    """
-    ends = np.empty(2 * len(offset) + 1, np.int64)
-    ends[:-1:2], ends[1::2], ends[-1] = offset, offset + length, offset[-1] + length[-1]
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
-    pieces = pa.Array.from_buffers(pa.large_binary(), 2 * len(offset), buffers)
-    found = pieces.take(pa.array(np.arange(0, 2 * len(offset), 2)))
-    return memoryview(found.buffers()[2] or b"")[: int(length.sum())]
+def _payloads(data: bytes | memoryview, offset: Int64s, length: Int64s) -> Iterable[bytes | memoryview]:
+    """The slices of ``data`` in turn, short ones joined."""
+    if int(length.sum()) < LONG_BYTES * len(length):
+        return [records.joined(data, offset, length)]
+    view = memoryview(data)
+    return [view[start : start + size] for start, size in zip(offset.tolist(), length.tolist(), strict=True)]
 
 
 def combined(streams: Iterable[StreamDigest]) -> str:

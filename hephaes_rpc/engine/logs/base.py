@@ -11,7 +11,7 @@ from attrs import evolve
 
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.index import MessageIndex
-from hephaes_rpc.engine.logs.inflate import inflate
+from hephaes_rpc.engine.logs.inflate import inflate, may_hold_frames
 from hephaes_rpc.engine.logs.sweep import MAX_WARNINGS, Chunk, Sweep
 from hephaes_rpc.engine.logs.types import (
     ChunkTable,
@@ -150,6 +150,8 @@ class IndexedReader(LogReader):
         Payloads that are zstd frames, as rosbag2 writes them with compression per message, come decompressed.
         """
         data, walk = self._read(i, slots)
+        if not may_hold_frames(data, walk):
+            return data, walk
         wrapped = [id_ for id_, connection in self._connections.items() if connection.encoding not in OTHER_ENCODINGS]
         return inflate(data, walk, np.unique(slots[wrapped]), f"{self._file.path}: {self._where(i)}")
 

@@ -11,11 +11,18 @@ import numpy as np
 from attrs import evolve
 from numpy.typing import NDArray
 
+from hephaes_native import records
 from hephaes_rpc.engine.logs.chunks import FREE_RAW_BYTES, MAX_RATIO, MAX_RAW_BYTES, check_budget
 from hephaes_rpc.engine.logs.types import Walk
 from hephaes_rpc.errors import LogError
 
 MAGIC = b"\x28\xb5\x2f\xfd"
+_LEAST, _MOST = MAGIC + b"\x00", MAGIC + b"\xff"
+
+
+def may_hold_frames(data: bytes | memoryview, walk: Walk) -> bool:
+    """Whether a message begins like a frame, whatever its encoding."""
+    return records.any_begins(data, walk.offset, walk.length, _LEAST, _MOST)
 
 
 def inflate(

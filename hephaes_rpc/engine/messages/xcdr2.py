@@ -16,6 +16,7 @@ import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
+from hephaes_native import records
 from hephaes_rpc.engine.messages.msgdef import STRINGS, TIMES, Definition, FieldType
 
 OK, TRUNCATED, ENCAPSULATION, UNTERMINATED, NO_TERMINATOR, OVER_BOUND, TRAILING, TOO_MANY_EMPTY = range(8)
@@ -29,6 +30,7 @@ MAX_RATIO: Final = 64
 TIME_NAMES: Final = {"time": "builtin_interfaces/msg/Time", "duration": "builtin_interfaces/msg/Duration"}
 Int64s: TypeAlias = NDArray[np.int64]
 Uint8s: TypeAlias = NDArray[np.uint8]
+_LEAST_HEAD, _MOST_HEAD = bytes((0, 6, 0, 0)), bytes((0, 11, 255, 255))
 _WIDTHS: Final = {"bool": 1, "float32": 4, "float64": 8} | {
     f"{sign}int{bits}": bits // 8 for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
@@ -381,7 +383,7 @@ class Xcdr2Feed:
 
     def concerns(self, data: bytes | memoryview, offset: Int64s, length: Int64s) -> bool:
         """Whether a payload of the batch is not simply plain CDR."""
-        return self._refuses or bool(_is_xcdr2(data, offset, length).any())
+        return self._refuses or records.any_begins(data, offset, length, _LEAST_HEAD, _MOST_HEAD)
 
     def told(self, data: bytes | memoryview, offset: Int64s, length: Int64s) -> tuple[bytes, Int64s, Int64s, Uint8s]:
         """Bytes, offsets and lengths of the payloads that can be told, and the status of all (0 for those)."""

@@ -23,7 +23,6 @@ shape it.
 """
 
 import hashlib
-import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +36,7 @@ import pyarrow as pa
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
-from hephaes_native.flatten import Bits, Column, ExampleEncoder, Group
+from hephaes_native.flatten import Bits, Column, ExampleEncoder, Group, RecordCounter
 from hephaes_rpc.engine.datasets.writers import (
     FEATURES_SUFFIX,
     MESSAGE,
@@ -57,7 +56,6 @@ from hephaes_rpc.serde import Issue
 FORMAT = ("output", "format")
 GZIP_LEVEL = 6
 LENGTH_PREFIX = "__sequence_length__"
-FRAME_BYTES = 16
 _GZIP = 31  # zlib window bits: the largest window, gzip header (without time and name)
 
 Offsets: TypeAlias = NDArray[np.signedinteger[Any]]
@@ -472,18 +470,9 @@ def _inflated(found: Iterator[bytes], name: str) -> Iterator[bytes]:
 
 def _count_records(found: Iterator[bytes]) -> int:
     """Records in a byte stream; OSError where it does not end with one."""
-    count, skip, head = 0, 0, b""
-    for data in found:
-        piece = head + data
-        at, head = skip, b""
-        while at + 8 <= len(piece):
-            at += struct.unpack_from("<Q", piece, at)[0] + FRAME_BYTES
-            count += 1
-        if at < len(piece):
-            at, head = 0, piece[at:]
-        else:
-            at -= len(piece)
-        skip = at
-    if skip or head:
+    counter = RecordCounter()
+    for piece in found:
+        counter.feed(piece)
+    if not counter.is_whole:
         raise OSError("a record reaches beyond the end of the file")
-    return count
+    return counter.records
