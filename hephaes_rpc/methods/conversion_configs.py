@@ -10,8 +10,8 @@ from attrs.validators import ge, le, optional
 from hephaes_rpc.context import RequestContext
 from hephaes_rpc.engine.specs import written
 from hephaes_rpc.engine.specs.document import VERSION, SpecDocument, dump, load
+from hephaes_rpc.engine.specs.issues import pointer
 from hephaes_rpc.engine.specs.patches import Operation, difference
-from hephaes_rpc.engine.specs.rules import pointer
 from hephaes_rpc.engine.specs.values import plain, untagged
 from hephaes_rpc.errors import ParamsError
 from hephaes_rpc.methods.common import (

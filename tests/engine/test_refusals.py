@@ -129,4 +129,4 @@ def test_no_refusal_of_the_engine_goes_without_its_place() -> None:
         for call in ast.walk(function)
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "SpecError"
     ]
-    assert made == ["specs/rules.py:spec_error", "specs/rules.py:topic_error"]
+    assert made == ["specs/issues.py:spec_error", "specs/rules.py:topic_error"]

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from hephaes_rpc.engine.specs.rules import check_spec, pointer, spec_issues
+from hephaes_rpc.engine.specs.issues import pointer
+from hephaes_rpc.engine.specs.rules import check_spec, spec_issues
 from hephaes_rpc.engine.specs.spec import (
     ConstantSource,
     ConversionSpec,

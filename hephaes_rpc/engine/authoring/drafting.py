@@ -27,8 +27,9 @@ from hephaes_rpc.engine.authoring.measures import LARGE_ARRAY, Measure, measures
 from hephaes_rpc.engine.features.encodings import CODECS
 from hephaes_rpc.engine.features.video import video_members
 from hephaes_rpc.engine.logs.describe import NS_PER_S
+from hephaes_rpc.engine.specs.feature_rules import LABEL
 from hephaes_rpc.engine.specs.message_sources import KeyframeSource, PointDType, PointsSource
-from hephaes_rpc.engine.specs.rules import LABEL, check_spec
+from hephaes_rpc.engine.specs.rules import check_spec
 from hephaes_rpc.engine.specs.spec import (
     TIMESTAMP,
     ConversionSpec,

@@ -15,7 +15,7 @@ from hephaes_rpc.engine.datasets.validation import LabelSummary, Preview, Valida
 from hephaes_rpc.engine.features.compiled import CompiledFeature, Evaluation, FeatureBatch, FeatureCounts, FeatureSet
 from hephaes_rpc.engine.features.readers import Rows, SourceRows
 from hephaes_rpc.engine.logs import Stream
-from hephaes_rpc.engine.specs.rules import LABEL
+from hephaes_rpc.engine.specs.feature_rules import LABEL
 from hephaes_rpc.engine.specs.spec import ConversionSpec
 from hephaes_rpc.engine.timeline.assembly import Source
 from hephaes_rpc.engine.timeline.clocks import Stamps

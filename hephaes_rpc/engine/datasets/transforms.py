@@ -12,8 +12,8 @@ import pyarrow as pa
 from hephaes_rpc.engine.datasets.intake import Intake, decoder_of
 from hephaes_rpc.engine.features.frames import FrameError, FrameTree, PoseReader, TreeKey, has_transforms, tree_key
 from hephaes_rpc.engine.logs import LogReader, Stream
+from hephaes_rpc.engine.specs.issues import spec_error
 from hephaes_rpc.engine.specs.message_sources import TF_STATIC_TOPICS, TF_TOPICS, topics_named
-from hephaes_rpc.engine.specs.rules import spec_error
 from hephaes_rpc.engine.specs.spec import TIMESTAMP
 from hephaes_rpc.engine.timeline.assembly import Assembly, TableTask
 from hephaes_rpc.engine.timeline.plan import Int64s, topic_table

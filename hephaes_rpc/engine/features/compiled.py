@@ -29,8 +29,9 @@ from hephaes_rpc.engine.features.sources import Compiler, Context, Need, Path
 from hephaes_rpc.engine.features.steps import MAX_SIZE, CannotApplyError, Column, Kind, Step, Tally
 from hephaes_rpc.engine.features.transforms import bind
 from hephaes_rpc.engine.messages.msgdef import Definition
+from hephaes_rpc.engine.specs.feature_rules import LABEL, has_label_column
+from hephaes_rpc.engine.specs.issues import spec_error
 from hephaes_rpc.engine.specs.message_sources import KeyframeSource
-from hephaes_rpc.engine.specs.rules import LABEL, has_label_column, spec_error
 from hephaes_rpc.engine.specs.spec import (
     ConstantSource,
     ConversionSpec,

@@ -20,7 +20,7 @@ from hephaes_rpc.engine.quality.indexed import examine
 from hephaes_rpc.engine.quality.score import score_of
 from hephaes_rpc.engine.quality.wording import duration, rate, share
 from hephaes_rpc.engine.specs.gates import COMPARE, LOG, MEASURES, Condition, Gate, parse_gate
-from hephaes_rpc.engine.specs.rules import pointer, spec_error
+from hephaes_rpc.engine.specs.issues import pointer, spec_error
 from hephaes_rpc.engine.timeline.plan import selectors
 from hephaes_rpc.engine.timeline.window import Window
 from hephaes_rpc.errors import HephaesError

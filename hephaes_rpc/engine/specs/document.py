@@ -14,7 +14,8 @@ from attrs import field, frozen
 from attrs.validators import ge, le
 
 from hephaes_rpc.engine.specs import written
-from hephaes_rpc.engine.specs.rules import spec_error, spec_issues
+from hephaes_rpc.engine.specs.issues import spec_error
+from hephaes_rpc.engine.specs.rules import spec_issues
 from hephaes_rpc.engine.specs.spec import (
     ConversionSpec,
     Feature,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-from hephaes_rpc.engine.specs.rules import spec_error
+from hephaes_rpc.engine.specs.issues import spec_error
 from hephaes_rpc.engine.specs.spec import ConversionSpec, Placeholder, parse_template
 from hephaes_rpc.serde import Issue, shown
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from attrs import frozen
 
-from hephaes_rpc.engine.specs.rules import pointer
+from hephaes_rpc.engine.specs.issues import pointer
 from hephaes_rpc.serde import Path
 
 

@@ -4,28 +4,34 @@ Strategy: every rule is a generator over the issues it finds, so that all of the
 of the key that is at fault.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import attrs
 
+from hephaes_rpc.engine.specs.feature_rules import (
+    FRACTIONS,
+    column_issues,
+    computation_issues,
+    expectation_issues,
+    feature_issues,
+    judging_issues,
+    label_issues,
+    shift_issues,
+    split_issues,
+    wrong_name,
+)
 from hephaes_rpc.engine.specs.gates import GateError, parse_gate
+from hephaes_rpc.engine.specs.issues import no_effect, shown_free, spec_error, told, unknown
 from hephaes_rpc.engine.specs.message_sources import topics_named
-from hephaes_rpc.engine.specs.source_rules import OF_A_MESSAGE, no_effect, shown_free, source_issues
+from hephaes_rpc.engine.specs.source_rules import OF_A_MESSAGE
 from hephaes_rpc.engine.specs.spec import (
-    TIMESTAMP,
-    ConstantSource,
     ConversionSpec,
-    Feature,
     FeatureSource,
     Input,
     Join,
-    Labels,
     MetadataSource,
     ParquetOutput,
-    PathSource,
     PerMessageRows,
     Placeholder,
     ResampleRows,
@@ -33,58 +39,17 @@ from hephaes_rpc.engine.specs.spec import (
     TFRecordOutput,
     TriggerRows,
     Validation,
-    age_column,
     leaves,
     parse_template,
 )
-from hephaes_rpc.engine.specs.transform_params import (
-    Clamp,
-    ImageColorConvert,
-    ImageEncode,
-    Length,
-    Normalize,
-    Scale,
-    Transform,
-)
-from hephaes_rpc.engine.specs.values import is_script_path
 from hephaes_rpc.errors import SpecError
 from hephaes_rpc.serde import Issue, Path, closest, shown
-
-LABEL = "label"
-PRESENCE = "__present"
-LENGTH_PREFIX = "__sequence_length__"
-FRACTIONS = ("train_fraction", "val_fraction", "test_fraction")
-FRACTION_TOLERANCE = 1e-6
-SPLIT_BY_SEED = ("random", "episode", "group")
-SPLIT_BY_ROW = ("time", "random", "group")
-SAME_IN_ALL_ROWS = ("source_file", "episode_id")
 
 
 def check_spec(spec: ConversionSpec) -> None:
     """Raise SpecError with every issue of a spec that contradicts itself, whatever the log."""
     if issues := spec_issues(spec):
         raise spec_error(issues)
-
-
-def spec_error(issues: Sequence[Issue], **data: Any) -> SpecError:
-    """The issues as one error; ``data.errors`` lists them with JSON pointers, beside what else is told."""
-    more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
-    return SpecError(issues[0].message + more, errors=[_told(issue) for issue in issues], **data)
-
-
-def pointer(path: Path) -> str:
-    """The JSON pointer of a path."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
-
-
-def _told(issue: Issue) -> dict[str, Any]:
-    return {
-        "pointer": pointer(issue.path),
-        "message": issue.message,
-        "expected": issue.expected,
-        "got": issue.got,
-        "did_you_mean": issue.guess,
-    }
 
 
 def spec_issues(spec: ConversionSpec) -> list[Issue]:
@@ -94,18 +59,18 @@ def spec_issues(spec: ConversionSpec) -> list[Issue]:
         found += _mapping(spec.mapping)
     found += _strategy(spec)
     for name, feature in spec.features.items():
-        found += _feature(("features", name), name, feature)
-    found += _computations(spec)
+        found += feature_issues(("features", name), name, feature)
+    found += computation_issues(spec)
     if spec.labels is not None:
-        found += _labels(spec.labels, spec.features)
+        found += label_issues(spec.labels, spec.features)
     if spec.split is not None:
-        found += _split(spec.split, spec.features)
-    found += _expected(spec.validation, spec.features)
-    found += _judged(spec.validation, spec.features)
+        found += split_issues(spec.split, spec.features)
+    found += expectation_issues(spec.validation, spec.features)
+    found += judging_issues(spec.validation, spec.features)
     if spec.row_strategy is not None and spec.features:
         found += _topics(spec)
-        found += _columns(spec)
-        found += _shifts(spec)
+        found += column_issues(spec)
+        found += shift_issues(spec)
     found += _named_topics(spec)
     found += _gates(spec)
     return found
@@ -183,16 +148,9 @@ def _decoding(spec: ConversionSpec) -> Iterator[Issue]:
         if not topic.strip():
             yield Issue(path, "decoding.topics has a blank topic", "name of a topic", shown(topic))
         elif used is not None and topic not in used:
-            yield _unknown(path, f"decoding.topics: the spec does not use the topic {topic!r}", topic, used)
+            yield unknown(path, f"decoding.topics: the spec does not use the topic {topic!r}", topic, used)
         elif decoding.type_hint is None and decoding.on_failure is None:
             yield no_effect(path, decoding, f"decoding.topics: {topic!r} says nothing", "type_hint or on_failure")
-
-
-def _unknown(path: Path, message: str, word: str, choices: Iterable[str]) -> Issue:
-    known = list(choices)
-    guess = closest(word, known)
-    hint = f"; did you mean {guess!r}?" if guess else ""
-    return Issue(path, message + hint, "one of " + ", ".join(map(repr, known)), shown(word), guess)
 
 
 def _output(spec: ConversionSpec) -> Iterator[Issue]:
@@ -245,7 +203,7 @@ def _mapping(mapping: Mapping[str, Sequence[str]]) -> Iterator[Issue]:
         yield Issue(("mapping",), "mapping names no field", "at least one field", "object")
     for name, topics in mapping.items():
         path = ("mapping", name)
-        if (why := _wrong_name(name)) is not None:
+        if (why := wrong_name(name)) is not None:
             yield Issue(path, f"mapping {why}", "another name", shown(name))
         if not topics:
             yield Issue(path, f"mapping field {name!r} must list at least one topic", "topics", "list of 0")
@@ -253,17 +211,6 @@ def _mapping(mapping: Mapping[str, Sequence[str]]) -> Iterator[Issue]:
             if not topic.strip():
                 message = f"mapping field {name!r} must list at least one topic, and no empty one"
                 yield Issue((*path, k), message, "name of a topic", shown(topic))
-
-
-def _wrong_name(name: str) -> str | None:
-    """What is wrong with the name of a column."""
-    if not name.strip():
-        return "has a field without a name"
-    if name == TIMESTAMP:
-        return f"field {name!r} has the name of the row time; choose another name"
-    if "\0" in name:
-        return f"field {name!r} contains a NUL character"
-    return None
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -285,7 +232,7 @@ def _strategy(spec: ConversionSpec) -> Iterator[Issue]:
         anchor = strategy.anchor_topic
         if strategy.topics and anchor is not None and anchor not in strategy.topics:
             message = f"row_strategy.anchor_topic {anchor!r} is not among row_strategy.topics"
-            yield _unknown(("row_strategy", "anchor_topic"), message, anchor, strategy.topics)
+            yield unknown(("row_strategy", "anchor_topic"), message, anchor, strategy.topics)
 
 
 def _join(path: Path, what: str, join: Join) -> Iterator[Issue]:
@@ -352,7 +299,7 @@ def _topics(spec: ConversionSpec) -> Iterator[Issue]:
             used.add(topic)
             if known is not None and topic not in known:
                 message = f"{what}: the rows have no topic {topic!r}; join it, or add it to the topics of row_strategy"
-                yield _unknown((*at, "topic"), message, topic, known)
+                yield unknown((*at, "topic"), message, topic, known)
     if isinstance(spec.row_strategy, TriggerRows) and not lists_topics:
         yield from _idle_joins(spec.row_strategy.joins, used)
 
@@ -368,7 +315,6 @@ def _idle_joins(joins: Iterable[Join], used: set[str]) -> Iterator[Issue]:
 
 
 _DECISIVE = {"drop": "leaves the row out", "error": "ends the conversion"}
-_SETTLED = {"zeros": "leaves no row without a value", **_DECISIVE}
 
 
 def _row_topics(spec: ConversionSpec) -> list[str] | None:
@@ -430,7 +376,7 @@ def topic_error(
     guess = closest(topic, choices)
     expected = expected or "one of " + ", ".join(map(repr, choices))
     places = [path for path, _, named in _naming(spec) if named == topic]
-    errors = [_told(Issue(path, message, expected, shown(topic), guess)) for path in places]
+    errors = [told(Issue(path, message, expected, shown(topic), guess)) for path in places]
     return SpecError(message, errors=errors, topic=topic)
 
 
@@ -442,269 +388,3 @@ def excluded_by(wanted: Input, topic: str) -> str | None:
     if wanted.include_topics and not any(fnmatchcase(topic, pattern) for pattern in wanted.include_topics):
         return "is not among input.include_topics"
     return None
-
-
-# -- features ----------------------------------------------------------------------------------------------------------
-
-
-def _feature(path: Path, name: str, feature: Feature) -> Iterator[Issue]:
-    what = f"feature {name!r}"
-    if (why := _wrong_name(name)) is not None:
-        yield Issue(path, f"features: {why}", "another name", shown(name))
-    source = feature.source
-    whole = isinstance(source, PathSource) and source.field_path is None and not feature.transforms
-    if whole and feature.dtype not in ("json", "native", "bytes"):
-        message = f"{what}: a whole message is no {feature.dtype}; name a field by source.field_path"
-        yield Issue((*path, "dtype"), message, '"json" or "native"', shown(feature.dtype))
-    yield from source_issues((*path, "source"), what, source)
-    for k, length in enumerate(feature.shape or []):
-        if length < -1:
-            yield Issue((*path, "shape", k), f"{what}: no dimension has length {length}", "-1 or more", str(length))
-    if feature.missing == "zeros" and feature.dtype == "json":
-        message = f"{what}: missing 'zeros' has no effect with dtype json, which has no zero"
-        yield no_effect((*path, "missing"), "zeros", message)
-    if feature.required and feature.missing in _SETTLED:
-        message = f"{what}: required has no effect with missing {feature.missing!r}, which {_SETTLED[feature.missing]}"
-        yield no_effect((*path, "required"), True, message, "false")
-    for k, transform in enumerate(feature.transforms):
-        yield from _transform((*path, "transforms", k), f"{what}, {transform.kind}", transform)
-
-
-def _shifts(spec: ConversionSpec) -> Iterator[Issue]:
-    """Shifted features look ahead, by their purpose; what says that nothing may look there contradicts them."""
-    joins = spec.row_strategy.joins if isinstance(spec.row_strategy, TriggerRows) else []
-    guarded = {join.topic for join in joins if join.no_future}
-    strategy = "none" if spec.split is None else spec.split.strategy
-    for name, feature in spec.features.items():
-        if not feature.shift:
-            continue
-        path, what = ("features", name, "shift"), f"feature {name!r}"
-        found = [leaf for _, leaf in leaves(feature.source)]
-        if all(isinstance(leaf, ConstantSource) or getattr(leaf, "key", None) in SAME_IN_ALL_ROWS for leaf in found):
-            message = f"{what}: shift has no effect on a value that is the same in every row"
-            yield no_effect(path, feature.shift, message, "0")
-        if feature.missing == "error":
-            message = f"{what}: missing 'error' ends every conversion with shift, for the last rows have no value"
-            yield Issue(("features", name, "missing"), message, '"drop", "forward_fill" or another', '"error"')
-        for topic in dict.fromkeys(getattr(leaf, "topic", None) for leaf in found):
-            if topic in guarded:
-                message = f"{what}: shift takes later messages of {topic!r}, which no_future of its join forbids"
-                yield Issue(path, message, "0, or a join without no_future", str(feature.shift))
-        if strategy in SPLIT_BY_ROW:
-            message = f"{what}: with split {strategy!r} shift takes values of one part into another; split by episode"
-            yield Issue(path, message, '0, or split.strategy "episode"', str(feature.shift))
-
-
-def _columns(spec: ConversionSpec) -> Iterator[Issue]:
-    """No two columns, and no two keys of a record, have one name."""
-    taken: dict[str, str] = {TIMESTAMP: "the row time"}
-    if isinstance(spec.row_strategy, TriggerRows):
-        for k, join in enumerate(spec.row_strategy.joins):
-            if join.age_column:
-                name, what = age_column(join.topic), f"the age of {join.topic!r}"
-                if name in taken:
-                    message = f"{what} and {taken[name]} would both be the column {name!r}"
-                    yield Issue(("row_strategy", "joins", k, "age_column"), message, "false", "true")
-                taken[name] = what
-    if spec.labels is not None and has_label_column(spec.labels):
-        taken.setdefault(LABEL, "the label")
-    if isinstance(spec.output, TFRecordOutput):
-        for name, feature in spec.features.items():
-            taken[LENGTH_PREFIX + name] = f"the length of {name!r}"
-            if feature.presence_flag:
-                taken[name + PRESENCE] = f"the presence of {name!r}"
-        for computation in spec.computations:
-            taken |= {LENGTH_PREFIX + name: f"the length of {name!r}" for name in computation.outputs}
-    for name in spec.features:
-        if name in taken and name != TIMESTAMP:
-            message = f"feature {name!r} has the name of {taken[name]}"
-            yield Issue(("features", name), message, "another name", shown(name))
-    taken |= {name: f"the feature {name!r}" for name in spec.features}
-    for k, computation in enumerate(spec.computations):
-        for name in computation.outputs:
-            if name in taken:
-                message = f"the output {name!r} of {computation.file} has the name of {taken[name]}"
-                yield Issue(("computations", k, "outputs", name), message, "another name", shown(name))
-            taken[name] = f"an output of {computation.file}"
-
-
-def _computations(spec: ConversionSpec) -> Iterator[Issue]:
-    """Scripts have names that lead nowhere else, read columns that there are, and owe columns of some shape."""
-    known = [TIMESTAMP, *spec.features]
-    for k, each in enumerate(spec.computations):
-        path: Path = ("computations", k)
-        what = f"computation {each.file}"
-        if not spec.features:
-            yield no_effect(path, each, f"{what}: computations have no effect without features")
-            continue
-        if not is_script_path(each.file):
-            message = f"{what}: a script is named by its path below the folder of scripts, and ends in .py"
-            yield Issue((*path, "file"), message, "a relative path with slashes", shown(each.file))
-        if not each.function.isidentifier():
-            yield Issue((*path, "function"), f"{what}: {each.function!r} is no name", "a name", shown(each.function))
-        if not each.inputs:
-            yield Issue((*path, "inputs"), f"{what}: it reads no column", "at least one column", "[]")
-        for n, name in enumerate(each.inputs):
-            if name not in known:
-                near = closest(name, known)
-                hint = f"; did you mean {near!r}?" if near else ""
-                message = f"{what}: there is no column {name!r} before it{hint}"
-                yield Issue((*path, "inputs", n), message, "one of " + ", ".join(known), shown(name), near)
-            elif name in each.inputs[:n]:
-                yield Issue((*path, "inputs", n), f"{what}: {name!r} is read twice", "each column once", shown(name))
-        if not each.outputs:
-            yield Issue((*path, "outputs"), f"{what}: it makes no column", "at least one column", "{}")
-        for name, column in each.outputs.items():
-            if (why := _wrong_name(name)) is not None:
-                yield Issue((*path, "outputs", name), f"{what}: {why}", "another name", shown(name))
-            for n, length in enumerate(column.shape):
-                if length < -1:
-                    message = f"{what}: no dimension of {name!r} has length {length}"
-                    yield Issue((*path, "outputs", name, "shape", n), message, "-1 or more", str(length))
-        known += each.outputs
-
-
-def has_label_column(labels: Labels) -> bool:
-    """Whether labels become a column of their own."""
-    return labels.source is not None or bool(labels.class_map) or labels.multi_label
-
-
-# -- transforms --------------------------------------------------------------------------------------------------------
-
-
-def _transform(path: Path, what: str, transform: Transform) -> Iterator[Issue]:
-    match transform:
-        case Length():
-            yield from _length(path, what, transform)
-        case Clamp(min=None, max=None):
-            yield Issue(path, f"{what}: neither min nor max is given", "min or max", "object")
-        case Clamp(min=low, max=high) if low is not None and high is not None and low > high:
-            yield Issue((*path, "max"), f"{what}: max {high} is less than min {low}", f"at least {low}", str(high))
-        case Scale(scale=1, offset=0):
-            yield Issue(path, f"{what}: it changes nothing", "scale or offset", "object")
-        case Normalize():
-            yield from _normalize(path, what, transform)
-        case ImageColorConvert():
-            if transform.from_ == transform.to:
-                yield no_effect((*path, "to"), transform.to, f"{what}: from and to are the same", "another colour")
-            if (transform.height is None) is not (transform.width is None):
-                lacking = "height" if transform.height is None else "width"
-                yield Issue((*path, lacking), f"{what}: height and width go together", "integer", "null")
-            channels = _CHANNELS[transform.from_] if transform.from_ is not None else None
-            if channels is not None and transform.channels not in (None, channels):
-                message = f"{what}: {transform.from_} has {channels} channels, not {transform.channels}"
-                yield Issue((*path, "channels"), message, str(channels), str(transform.channels))
-        case ImageEncode(format="png", quality=quality) if quality is not None:
-            yield no_effect((*path, "quality"), quality, f"{what}: quality has no effect with png")
-
-
-_CHANNELS = {"gray": 1, "rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4}
-
-
-def _length(path: Path, what: str, length: Length) -> Iterator[Issue]:
-    given = [n for n in ("exact", "pad_to", "truncate_to", "min", "max") if getattr(length, n) is not None]
-    if not given:
-        yield Issue(path, f"{what}: no length is given", "exact, pad_to, truncate_to, min or max", "object")
-    for fixing in ("exact", "pad_to"):
-        if fixing in given:
-            for name in given:
-                if name != fixing:
-                    message = f"{what}: {name} has no effect beside {fixing}"
-                    yield no_effect((*path, name), getattr(length, name), message)
-            break
-    else:
-        if length.min is not None and length.max is not None and length.min > length.max:
-            message = f"{what}: max {length.max} is less than min {length.min}"
-            yield Issue((*path, "max"), message, f"at least {length.min}", str(length.max))
-        if length.truncate_to is not None and length.min is not None and length.min > length.truncate_to:
-            message = f"{what}: min {length.min} is more than truncate_to {length.truncate_to} leaves"
-            yield Issue((*path, "min"), message, f"at most {length.truncate_to}", str(length.min))
-        if length.truncate_to is not None and length.max is not None and length.max >= length.truncate_to:
-            yield no_effect((*path, "max"), length.max, f"{what}: max has no effect beside truncate_to")
-    if length.pad_value and (length.pad_to is None or length.exact is not None):
-        yield no_effect((*path, "pad_value"), length.pad_value, f"{what}: pad_value has no effect without pad_to")
-
-
-def _normalize(path: Path, what: str, normalize: Normalize) -> Iterator[Issue]:
-    bounds = [name for name in ("min", "max") if getattr(normalize, name) is not None]
-    moments = [name for name in ("mean", "std", "scale") if getattr(normalize, name) is not None]
-    if not bounds and not moments:
-        yield Issue(path, f"{what}: nothing is given", "min and max, or mean, std or scale", "object")
-    if len(bounds) == 1:
-        lacking = "max" if bounds == ["min"] else "min"
-        yield Issue((*path, lacking), f"{what}: min and max go together", "number", "null")
-    if len(bounds) == 2 and normalize.min == normalize.max:
-        yield Issue((*path, "max"), f"{what}: min and max are equal", "another number", shown(normalize.max))
-    for name in moments if bounds else ():
-        yield no_effect((*path, name), getattr(normalize, name), f"{what}: {name} has no effect beside min and max")
-
-
-# -- labels, split, validation -----------------------------------------------------------------------------------------
-
-
-def _labels(labels: Labels, features: Mapping[str, Feature]) -> Iterator[Issue]:
-    if labels.primary is not None and labels.source is not None:
-        message = "labels.primary and labels.source cannot be given together"
-        yield no_effect(("labels", "source"), labels.source, message)
-    elif labels.primary is None and labels.source is None:
-        yield Issue(("labels",), "labels name neither primary nor source", "primary or source", "object")
-    if labels.primary is not None:
-        yield from _known_feature(("labels", "primary"), labels.primary, features)
-        if labels.transforms:
-            message = "labels.transforms are those of labels.source; a primary feature has its own"
-            yield no_effect(("labels", "transforms"), labels.transforms, message)
-    if labels.source is not None:
-        yield from source_issues(("labels", "source"), "labels.source", labels.source)
-    for k, transform in enumerate(labels.transforms):
-        yield from _transform(("labels", "transforms", k), f"labels, {transform.kind}", transform)
-    if labels.multi_label:
-        for name, number in labels.class_map.items():
-            if number < 0:
-                message = f"labels.class_map: {name!r} has the class {number}, but multi_label needs 0 or more"
-                yield Issue(("labels", "class_map", name), message, "0 or more", str(number))
-
-
-def _known_feature(path: Path, name: str, features: Mapping[str, Feature]) -> Iterator[Issue]:
-    if name not in features:
-        yield _unknown(path, f"{'.'.join(map(str, path))}: there is no feature {name!r}", name, features)
-
-
-def _split(split: Split, features: Mapping[str, Feature]) -> Iterator[Issue]:
-    fractions = {name: getattr(split, name) for name in FRACTIONS}
-    given = {name: value for name, value in fractions.items() if value is not None}
-    if split.strategy == "none":
-        for name, value in given.items():
-            yield no_effect(("split", name), value, f"split.{name} has no effect with strategy 'none'")
-    elif len(given) < len(fractions):
-        for name in FRACTIONS:
-            if name not in given:
-                yield Issue(("split", name), f"split.{name} is missing", "number between 0 and 1", "null")
-    elif not math.isclose(total := sum(given.values()), 1, rel_tol=0, abs_tol=FRACTION_TOLERANCE):
-        yield Issue(("split",), f"the fractions of split add up to {total:g}, not to 1", "a sum of 1", f"{total:g}")
-    if split.seed is not None and split.strategy not in SPLIT_BY_SEED:
-        yield no_effect(("split", "seed"), split.seed, f"split.seed has no effect with strategy {split.strategy!r}")
-    if split.strategy == "group" and split.group_by is None:
-        yield Issue(("split", "group_by"), "split.group_by is missing", "name of a feature", "null")
-    elif split.group_by is not None and split.strategy != "group":
-        message = f"split.group_by has no effect with strategy {split.strategy!r}"
-        yield no_effect(("split", "group_by"), split.group_by, message)
-    elif split.group_by is not None:
-        yield from _known_feature(("split", "group_by"), split.group_by, features)
-
-
-def _judged(validation: Validation, features: Mapping[str, Feature]) -> Iterator[Issue]:
-    """Only a required feature makes a record bad."""
-    if not features or any(feature.required for feature in features.values()):
-        return
-    for name in ("fail_fast", "bad_record_budget"):
-        value = getattr(validation, name)
-        if value is not None and value is not False:
-            message = f"validation.{name} has no effect: no feature is required, so that no record is bad"
-            yield no_effect(("validation", name), value, message, "a required feature")
-
-
-def _expected(validation: Validation, features: Mapping[str, Feature]) -> Iterator[Issue]:
-    for k, name in enumerate(validation.expected_features if features else ()):
-        if name not in features:
-            message = f"validation.expected_features: there is no feature {name!r}"
-            yield _unknown(("validation", "expected_features", k), message, name, features)

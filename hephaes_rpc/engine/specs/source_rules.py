@@ -1,24 +1,14 @@
 """The rules of sources of features that need no log; ``rules`` has those of everything else."""
 
 from collections.abc import Iterator
-from typing import Any
 
+from hephaes_rpc.engine.specs.issues import no_effect
 from hephaes_rpc.engine.specs.message_sources import PointsSource, ScanSource, TfSource
 from hephaes_rpc.engine.specs.spec import FeatureSource, MetadataSource
-from hephaes_rpc.serde import Issue, Path, shown, unstructure
+from hephaes_rpc.serde import Issue, Path, shown
 
 OF_A_MESSAGE = ("log_time_ns", "publish_time_ns", "header_stamp_ns", "topic")
 NEVER_ABSENT = ("timestamp_ns", "source_file", "episode_id", "present_topics")
-
-
-def no_effect(path: Path, value: Any, message: str, expected: str = "nothing") -> Issue:
-    """The issue of a value that is accepted nowhere because nothing would come of it."""
-    return Issue(path, message, expected, shown_free(value))
-
-
-def shown_free(value: Any) -> str:
-    """A free value, in short."""
-    return shown(unstructure(value, Any))
 
 
 def source_issues(path: Path, what: str, source: FeatureSource) -> Iterator[Issue]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
 from hephaes_rpc.engine.logs.types import StorageFormat
 from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
-from hephaes_rpc.engine.specs.rules import spec_error
+from hephaes_rpc.engine.specs.issues import spec_error
 from hephaes_rpc.engine.specs.spec import FIELD_CLOCK, parse_path
 from hephaes_rpc.engine.timeline.assembly import MAX_FAILURES_DESCRIBED, Failure
 from hephaes_rpc.engine.timeline.plan import Int64s

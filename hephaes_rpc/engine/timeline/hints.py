@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from hephaes_rpc.engine.logs.base import message_type
-from hephaes_rpc.engine.specs.rules import spec_error
+from hephaes_rpc.engine.specs.issues import spec_error
 from hephaes_rpc.engine.specs.spec import Decoding
 from hephaes_rpc.engine.timeline.plan import Named
 from hephaes_rpc.serde import Issue, closest

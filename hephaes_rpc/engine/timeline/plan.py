@@ -17,7 +17,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from hephaes_rpc.engine.specs.rules import spec_error
+from hephaes_rpc.engine.specs.issues import spec_error
 from hephaes_rpc.engine.specs.spec import TIMESTAMP, Resample
 from hephaes_rpc.serde import Issue, Path, shown
 

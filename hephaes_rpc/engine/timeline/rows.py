@@ -14,7 +14,7 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
-from hephaes_rpc.engine.specs.rules import spec_error
+from hephaes_rpc.engine.specs.issues import spec_error
 from hephaes_rpc.engine.specs.spec import Join, PerMessageRows, ResampleRows, RowStrategy, TriggerRows
 from hephaes_rpc.engine.timeline.plan import (
     Between,

@@ -48,7 +48,7 @@ from hephaes_rpc.engine.datasets.writers import (
     pieces,
 )
 from hephaes_rpc.engine.datasets.writers.snippet import snippet
-from hephaes_rpc.engine.specs.rules import spec_error
+from hephaes_rpc.engine.specs.issues import spec_error
 from hephaes_rpc.engine.specs.spec import TIMESTAMP, TFRecordOutput
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.serde import Issue
