@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE := $(wildcard hephaes_native/*.pyx hephaes_native/*.pxd hephaes_native/*.h)
 STUBS := $(patsubst hephaes_native/%.pyx,hephaes_native.%,$(wildcard hephaes_native/*.pyx))
 PYTEST_ARGS ?=
-JOBS ?= 2
+JOBS ?= 3
 ROUNDS ?= 3
 export BENCH_WORK ?= bench-work
 
@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m hephaes_rpc demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

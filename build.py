@@ -74,7 +74,11 @@ def extensions(only: set[str] | None = None) -> list[Extension]:
 
 
 class BuildExt(build_ext):
-    """build_ext that says in one sentence what is missing when there is no compiler."""
+    """build_ext that compiles side by side, and says in one sentence what is missing when there is no compiler."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def build_extension(self, ext: Any) -> None:
         from setuptools.errors import CCompilerError, ExecError, PlatformError
@@ -93,7 +97,9 @@ class _Backend(_meta._BuildMetaBackend):
 
     def run_setup(self, setup_script: str = "setup.py") -> None:
         del setup_script
-        setuptools.setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
+        # An sdist has no product of Cython, so nothing need be made for it.
+        modules = [] if "sdist" in sys.argv else extensions()
+        setuptools.setup(ext_modules=modules, cmdclass={"build_ext": BuildExt})
 
 
 _backend = _Backend()

@@ -11,7 +11,38 @@ from hypothesis import settings
 from tests.tensorflow_client import TensorFlow, installed
 from tests.thorough import examples
 
-DATA = Path(__file__).parent / "data"
+HERE = Path(__file__).parent
+DATA = HERE / "data"
+
+LONG = tuple(
+    HERE / name
+    for name in (
+        "test_build.py",
+        "e2e/test_scripts.py",
+        "e2e/test_jobs.py",
+        "test_cli.py",
+        "e2e/test_leases.py",
+        "e2e/test_main_job.py",
+        "jobs/test_queue.py",
+        "e2e/test_hygiene.py",
+        "e2e/test_spec_conversion.py",
+        "test_authoring.py",
+        "e2e/test_quality.py",
+        "test_cli_report.py",
+        "e2e/test_families.py",
+        "faults/test_crash.py",
+        "jobs/test_kinds.py",
+        "test_wizard.py",
+        "clients/test_typescript.py",
+        "test_corpus.py",
+        "faults/test_calls.py",
+        "jobs/test_resume.py",
+        "e2e/test_two_sidecars.py",
+        "faults/test_disks.py",
+        "faults/test_database.py",
+    )
+)
+"""The files that take longest: run first, so that no process is left alone with one of them at the end."""
 
 settings.register_profile("hephaes", max_examples=examples(100))
 settings.load_profile("hephaes")
@@ -21,6 +52,12 @@ settings.load_profile("hephaes")
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _usual)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of ``LONG`` first, in that order; the others keep theirs."""
+    place = {path: number for number, path in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
 
 
 @pytest.fixture(scope="session")

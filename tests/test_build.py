@@ -82,12 +82,18 @@ def sdist(checkout: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheel(sdist: Path, sooner: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the unpacked source distribution alone."""
+def unpacked(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked source distribution; what Cython makes stays there for the next build."""
     folder = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
-    (unpacked,) = folder.iterdir()
+    (found,) = folder.iterdir()
+    return found
+
+
+@pytest.fixture(scope="module")
+def wheel(unpacked: Path, sooner: str) -> Path:
+    """The wheel, built from the unpacked source distribution alone."""
     code = "import sys; sys.path.insert(0, '.'); import build; print(build.build_wheel('out'))"
     assert run("-c", code, cwd=unpacked, CC=sooner).returncode == 0
     (found,) = (unpacked / "out").glob("*.whl")
@@ -124,20 +130,20 @@ def test_wheel_works_where_it_is_unpacked(wheel, tmp_path):
     assert run("-c", where, cwd=tmp_path).stdout.count(str(tmp_path)) == 2
 
 
-def test_editable_install_builds_beside_the_sources(checkout, sooner, tmp_path):
+def test_editable_install_builds_beside_the_sources(unpacked, sooner, tmp_path):
     code = "import sys; sys.path.insert(0, '.'); import build; print(build.build_editable(sys.argv[1]))"
-    assert run("-c", code, tmp_path, cwd=checkout, CC=sooner).returncode == 0
-    assert {path.name for path in (checkout / "hephaes_native").glob(f"*{SUFFIX}")} == {m + SUFFIX for m in modules()}
+    assert run("-c", code, tmp_path, cwd=unpacked, CC=sooner).returncode == 0
+    assert {path.name for path in (unpacked / "hephaes_native").glob(f"*{SUFFIX}")} == {m + SUFFIX for m in modules()}
     (editable,) = tmp_path.glob("*.whl")
     assert not [name for name in zipfile.ZipFile(editable).namelist() if name.endswith(".so")]
 
 
 @pytest.mark.parametrize("compiler", ["/bin/false", "no-such-compiler"])
-def test_missing_compiler_is_one_sentence(checkout, sdist, tmp_path, compiler):
+def test_missing_compiler_is_one_sentence(unpacked, wheel, tmp_path, compiler):
     code = "import sys; sys.path.insert(0, '.'); import build; print(build.build_wheel(sys.argv[1]))"
     source = tmp_path / "source"
-    # What Cython made for the sdist goes along, with its times: only the compiler is missing.
-    shutil.copytree(checkout, source, ignore=shutil.ignore_patterns("*.so", "*.o", "out"))
+    # What Cython made for the wheel goes along, with its times: only the compiler is missing.
+    shutil.copytree(unpacked, source, ignore=shutil.ignore_patterns("*.so", "*.o", "out"))
     done = run("-c", code, tmp_path / "out", cwd=source, CC=compiler)
     assert done.returncode != 0
     assert "Traceback" not in done.stdout

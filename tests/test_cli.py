@@ -61,12 +61,16 @@ def test_script_is_installed():
     assert subprocess.run([script, "version"], capture_output=True, text=True, check=True).stdout == f"{__version__}\n"
 
 
-def test_help_names_the_commands_and_hides_the_worker():
+def test_help_names_the_commands_and_hides_the_worker(capsys):
     text = cli("--help").stdout
-    assert all(name in text for name in ("serve", *commands.COMMANDS))
+    assert all(name in text for name in commands.COMMANDS)
     assert "worker" not in text
-    for name in ("serve", *commands.COMMANDS):
-        assert cli(name, "--help").stdout.startswith(f"usage: hephaes-rpc {name}")
+    assert cli("serve", "--help").stdout.startswith("usage: hephaes-rpc serve")
+    for name in commands.COMMANDS:
+        with pytest.raises(SystemExit) as ended:
+            commands.run([name, "--help"])
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: hephaes-rpc {name}")
 
 
 @pytest.mark.parametrize(
@@ -82,9 +86,19 @@ def test_help_names_the_commands_and_hides_the_worker():
         (("serve", "--log-level", "loud"), "invalid choice: 'loud'"),
     ],
 )
-def test_bad_usage_is_one_sentence(arguments, said):
-    done = cli(*arguments, code=2)
-    assert said in sentence(done)
+def test_bad_usage_is_one_sentence(arguments, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        commands.run(list(arguments))
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    (line,) = told.err.splitlines()
+    assert said in line
+    assert told.out == ""
+
+
+def test_bad_usage_ends_the_process_with_2():
+    done = cli("inspct", "x", code=2)
+    assert "did you mean 'inspect'?" in sentence(done)
     assert done.stdout == ""
 
 

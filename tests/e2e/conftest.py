@@ -1,27 +1,58 @@
 """Fixtures of the tests that drive the real sidecar: those of the plugin under short names, and a probe."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hephaes_rpc.testing.plugin import SpawnSidecar
+from tests.e2e.logs import write_long_log
 from tests.e2e.sidecar import Sidecar
 
 __all__ = ["SpawnSidecar"]
 
 
+ASKED_ONLY = {"HEPHAES_ANALYZE": "off"}
+"""For a sidecar that analyzes logs only when it is asked: tests of other things need not wait for that."""
+
+
 @pytest.fixture
 def spawn(hephaes_spawn: SpawnSidecar) -> SpawnSidecar:
-    """Starts sidecars (``spawn(data_dir=..., env=..., args=...)``), not yet initialized; all are ended afterwards."""
-    return hephaes_spawn
+    """Starts sidecars (``spawn(data_dir=..., env=..., args=...)``), not yet initialized; all are ended afterwards.
+
+    They analyze logs only when asked; ``hephaes_sidecar`` is one that does as by default.
+    """
+
+    def start(data_dir: Path | None = None, *, env: Mapping[str, str] | None = None, **options: Any) -> Sidecar:
+        return hephaes_spawn(data_dir, env={**ASKED_ONLY, **(env or {})}, **options)
+
+    return start
 
 
 @pytest.fixture
-def sidecar(hephaes_sidecar: Sidecar) -> Sidecar:
+def sidecar(spawn: SpawnSidecar) -> Sidecar:
     """An initialized sidecar with a data folder of its own and no workspace."""
-    return hephaes_sidecar
+    running = spawn()
+    running.initialize()
+    return running
+
+
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """An initialized sidecar for all tests of a module; each makes a workspace, and the last one made is active."""
+    with Sidecar(tmp_path_factory.mktemp("common"), env=ASKED_ONLY) as running:
+        running.initialize()
+        yield running
+        assert running.stray == b"", "bytes on stdout that are no frame"
+        assert running.shutdown() == 0
+
+
+@pytest.fixture(scope="session")
+def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log whose conversion to gzipped TFRecord takes a second and more."""
+    return write_long_log(tmp_path_factory.mktemp("long") / "long.mcap", 50)
 
 
 PROBE = [sys.executable, str(Path(__file__).with_name("probe.py"))]

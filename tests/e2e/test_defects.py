@@ -14,6 +14,12 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
+def sidecar(common: Sidecar) -> Sidecar:
+    """The sidecar of the module."""
+    return common
+
+
+@pytest.fixture
 def asset_id(sidecar: Sidecar, tmp_path: Path) -> str:
     """An indexed log with the topics of the factories."""
     sidecar.request("workspaces/create", {"root_path": str(tmp_path / "workspace")})

@@ -49,6 +49,12 @@ ROS1: dict[str, Write] = {
 }
 
 
+@pytest.fixture
+def sidecar(common: Sidecar) -> Sidecar:
+    """The sidecar of the module."""
+    return common
+
+
 @pytest.mark.parametrize("family", [ROS2, ROS1], ids=["ros2", "ros1"])
 def test_rows_and_fingerprints_are_those_of_the_messages(
     sidecar: Sidecar, tmp_path: Path, family: dict[str, Write]

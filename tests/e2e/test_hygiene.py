@@ -12,7 +12,6 @@ import apsw
 import pytest
 
 from tests.e2e.conftest import SpawnSidecar
-from tests.e2e.logs import write_long_log
 from tests.e2e.sidecar import Sidecar, session_members
 
 pytestmark = pytest.mark.e2e
@@ -26,12 +25,6 @@ SPEC = {
     "output": {"format": "parquet"},
 }
 SLOW = "import time\ndef compute(batch):\n    time.sleep(30 if len(batch) > 30 else 0)\n    return batch.column(0)\n"
-
-
-@pytest.fixture(scope="module")
-def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log whose conversion takes a few seconds."""
-    return write_long_log(tmp_path_factory.mktemp("long") / "long.mcap", 100)
 
 
 def end_of_input(sidecar: Sidecar, _: "subprocess.Popen[bytes]") -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import SpawnSidecar
-from tests.e2e.logs import write_long_log
 from tests.e2e.sidecar import RpcError, Sidecar, session_members
 from tests.factories import samples, write_mcap
 
@@ -17,12 +16,6 @@ pytestmark = pytest.mark.e2e
 
 FINAL = ("succeeded", "failed", "cancelled")
 SLOW = {"output": {"format": "tfrecord", "compression": "gzip"}}
-
-
-@pytest.fixture(scope="module")
-def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log whose conversion takes a few seconds."""
-    return write_long_log(tmp_path_factory.mktemp("long") / "long.mcap", 100)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.logs import write_long_log
+from tests.e2e.conftest import ASKED_ONLY
 from tests.e2e.sidecar import Sidecar
 from tests.factories import samples, write_mcap
 
@@ -21,13 +21,12 @@ HASTY = [sys.executable, str(Path(__file__).with_name("hasty.py"))]
 SLOW = {"output": {"format": "tfrecord", "compression": "gzip"}}
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Sidecar, Sidecar]]:
-    """Two hasty sidecars with data folders of their own and one workspace."""
+def both(tmp_path: Path, command: list[str] | None = None) -> Iterator[tuple[Sidecar, Sidecar]]:
+    """Two sidecars with data folders of their own and one workspace."""
     options = {"workspace_root": str(tmp_path / "workspace")}
     with (
-        Sidecar(tmp_path / "one", command=HASTY) as one,
-        Sidecar(tmp_path / "two", command=HASTY) as two,
+        Sidecar(tmp_path / "one", env=ASKED_ONLY, command=command) as one,
+        Sidecar(tmp_path / "two", env=ASKED_ONLY, command=command) as two,
     ):
         for each in (one, two):
             each.initialize(initializationOptions=options)
@@ -36,9 +35,20 @@ def pair(tmp_path: Path) -> Iterator[tuple[Sidecar, Sidecar]]:
         assert one.stray == two.stray == b""
 
 
-def converting(sidecar: Sidecar, folder: Path) -> Any:
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Sidecar, Sidecar]]:
+    """Two hasty sidecars with one workspace."""
+    yield from both(tmp_path, HASTY)
+
+
+@pytest.fixture
+def patient_pair(tmp_path: Path) -> Iterator[tuple[Sidecar, Sidecar]]:
+    """Two sidecars with one workspace, who take nobody for gone because the machine is slow."""
+    yield from both(tmp_path)
+
+
+def converting(sidecar: Sidecar, log: Path) -> Any:
     """A conversion that is decoding."""
-    log = write_long_log(folder / "long.mcap", 100)
     asset = sidecar.request("assets/register", {"file_path": str(log)})
     sidecar.request("assets/index", {"asset_id": asset["id"]})
     made = sidecar.request("conversions/create", {"asset_ids": [asset["id"]], **SLOW})
@@ -65,10 +75,10 @@ def digest(folder: str) -> dict[str, tuple[int, bytes]]:
 
 @pytest.mark.parametrize("whole", [False, True], ids=["the sidecar alone", "with its workers"])
 def test_the_job_of_a_stopped_sidecar_is_taken_over_and_done_once(
-    pair: tuple[Sidecar, Sidecar], tmp_path: Path, whole: bool
+    pair: tuple[Sidecar, Sidecar], long_log: Path, whole: bool
 ) -> None:
     one, two = pair
-    made = converting(one, tmp_path)
+    made = converting(one, long_log)
     (worker,) = workers_in(one, made["output_path"])
     if whole:
         os.kill(worker, signal.SIGSTOP)
@@ -94,10 +104,10 @@ def test_the_job_of_a_stopped_sidecar_is_taken_over_and_done_once(
 
 
 def test_a_stopped_worker_is_missed_and_its_job_done_by_the_next_one(
-    pair: tuple[Sidecar, Sidecar], tmp_path: Path
+    pair: tuple[Sidecar, Sidecar], long_log: Path
 ) -> None:
     one, two = pair
-    made = converting(one, tmp_path)
+    made = converting(one, long_log)
     (worker,) = workers_in(one, made["output_path"])
     os.kill(worker, signal.SIGSTOP)
     job = one.wait_for_job(made["job_id"])
@@ -107,16 +117,16 @@ def test_a_stopped_worker_is_missed_and_its_job_done_by_the_next_one(
     assert two.request("jobs/logs", {"job_id": job["id"], "limit": 2})["next_cursor"] == "2"
 
 
-def test_two_sidecars_run_each_of_many_jobs_once(pair: tuple[Sidecar, Sidecar], tmp_path: Path) -> None:
-    one, two = pair
+def test_two_sidecars_run_each_of_many_jobs_once(patient_pair: tuple[Sidecar, Sidecar], tmp_path: Path) -> None:
+    one, two = patient_pair
     ids = []
-    for n in range(12):
+    for n in range(6):
         log = write_mcap(tmp_path / f"{n}.mcap", samples(40, seed=n))
         ids.append(one.request("assets/register", {"file_path": str(log)})["id"])
-    waiting = [(each, each.start("assets/reindexAll", {})) for each in pair]
+    waiting = [(each, each.start("assets/reindexAll", {})) for each in patient_pair]
     for each, request in waiting:
         assert each.result(request)["failed_assets"] == []
-    made = [each.request("conversions/create", {"asset_ids": [ids[n]]}) for n in range(12) for each in pair]
+    made = [each.request("conversions/create", {"asset_ids": [ids[n]]}) for n in range(6) for each in patient_pair]
     jobs = [one.wait_for_job(each["job_id"]) for each in made]
     assert {(job["status"], job["attempt"]) for job in jobs} == {("succeeded", 1)}
     listed = two.request("jobs/list", {"type": "index", "limit": 100})["items"]

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.e2e.conftest import SpawnSidecar
-from tests.e2e.logs import write_long_log
 from tests.e2e.sidecar import RpcError, Sidecar
 from tests.factories import samples, write_bag, write_mcap
 
@@ -33,17 +32,11 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-@pytest.fixture(scope="module")
-def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log whose conversion takes a few seconds."""
-    return write_long_log(tmp_path_factory.mktemp("long") / "long.mcap", 200)
-
-
 @pytest.fixture
-def ready(sidecar: Sidecar, tmp_path: Path) -> Sidecar:
+def ready(hephaes_sidecar: Sidecar, tmp_path: Path) -> Sidecar:
     """A sidecar with an active workspace."""
-    sidecar.request("workspaces/create", {"root_path": str(tmp_path / "workspace")})
-    return sidecar
+    hephaes_sidecar.request("workspaces/create", {"root_path": str(tmp_path / "workspace")})
+    return hephaes_sidecar
 
 
 def indexed(sidecar: Sidecar, log: Path) -> str:
@@ -327,7 +320,7 @@ def test_other_requests_answer_while_a_conversion_runs(ready: Sidecar, long_log:
     made = ready.request("conversions/create", {"asset_ids": [asset_id], "output": output})
     ready.wait_for("jobs/progress", lambda p: p["job_id"] == made["job_id"] and p["phase"] == "decode")
     took: list[float] = []
-    for _ in range(200):
+    for _ in range(50):
         for method in ("health", "assets/list"):
             began = time.perf_counter()
             ready.request(method, {})

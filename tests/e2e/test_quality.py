@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import SpawnSidecar
-from tests.e2e.logs import write_long_log
 from tests.e2e.sidecar import RpcError, Sidecar
 from tests.engine.quality.drives import clean, written
 from tests.engine.quality.test_defects import DEFECTS, LEAP_OF_THE_LOG
@@ -35,10 +33,8 @@ def kinds(quality: Any) -> list[tuple[str, str | None]]:
 
 
 def test_each_defect_is_found_by_index_then_by_messages_and_assets_by_it(
-    spawn: SpawnSidecar, drives: dict[str, Path], tmp_path: Path
+    sidecar: Sidecar, drives: dict[str, Path], tmp_path: Path
 ) -> None:
-    sidecar = spawn(env={"HEPHAES_ANALYZE": "off"})
-    sidecar.initialize()
     sidecar.request("workspaces/create", {"root_path": str(tmp_path / "workspace")})
     ids = {}
     for name, path in drives.items():
@@ -65,8 +61,9 @@ def test_each_defect_is_found_by_index_then_by_messages_and_assets_by_it(
 
 
 def test_an_analysis_follows_indexing_and_is_not_made_twice(
-    sidecar: Sidecar, drives: dict[str, Path], tmp_path: Path
+    hephaes_sidecar: Sidecar, drives: dict[str, Path], tmp_path: Path
 ) -> None:
+    sidecar = hephaes_sidecar
     sidecar.request("workspaces/create", {"root_path": str(tmp_path / "workspace")})
     asset_id = sidecar.request("assets/register", {"file_path": str(drives["nan"])})["id"]
     assert sidecar.request("assets/index", {"asset_id": asset_id})["quality"]["findings"] == []
@@ -87,10 +84,12 @@ def test_an_analysis_follows_indexing_and_is_not_made_twice(
     sidecar.request("workspaces/delete", {"workspace_id": sidecar.request("workspaces/list")["active_workspace_id"]})
 
 
-def test_a_running_analysis_is_cancelled_within_a_second(sidecar: Sidecar, tmp_path: Path) -> None:
+def test_a_running_analysis_is_cancelled_within_a_second(
+    hephaes_sidecar: Sidecar, long_log: Path, tmp_path: Path
+) -> None:
+    sidecar = hephaes_sidecar
     sidecar.request("workspaces/create", {"root_path": str(tmp_path / "workspace")})
-    log = write_long_log(tmp_path / "long.mcap", 100)
-    asset_id = sidecar.request("assets/register", {"file_path": str(log)})["id"]
+    asset_id = sidecar.request("assets/register", {"file_path": str(long_log)})["id"]
     sidecar.request("assets/index", {"asset_id": asset_id})
     told = sidecar.wait_for("jobs/progress", lambda p: p["phase"] == "analyze" and 0 < p["done"] < p["total"], 60)
     began = time.monotonic()

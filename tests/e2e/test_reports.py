@@ -12,6 +12,12 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
+def sidecar(common: Sidecar) -> Sidecar:
+    """The sidecar of the module."""
+    return common
+
+
+@pytest.fixture
 def asset(sidecar: Sidecar, data: Path, tmp_path: Path) -> str:
     sidecar.request("workspaces/create", {"root_path": str(tmp_path / "root"), "activate": True})
     registered = sidecar.request("assets/register", {"file_path": str(data / "turtlesim-bz2.bag")})

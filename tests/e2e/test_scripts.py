@@ -32,6 +32,12 @@ SPEC = {
 
 
 @pytest.fixture
+def sidecar(common: Sidecar) -> Sidecar:
+    """The sidecar of the module."""
+    return common
+
+
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "workspace/scripts").mkdir(parents=True)
     return tmp_path / "workspace"
@@ -173,7 +179,6 @@ def test_a_workspace_from_elsewhere_brings_no_script_that_may_run(
 ) -> None:
     put(sidecar, root, TWICE)
     assert sidecar.request("scripts/list")["items"][0]["status"] == "enabled"
-    sidecar.shutdown()
     other = spawn(data_dir=tmp_path / "another machine")
     other.initialize(initializationOptions={"workspace_root": str(root)})
     assert other.request("scripts/list")["items"][0]["status"] == "disabled"

@@ -55,6 +55,12 @@ def turtles(output: str) -> dict[str, Any]:
 
 
 @pytest.fixture
+def sidecar(common: Sidecar) -> Sidecar:
+    """The sidecar of the module."""
+    return common
+
+
+@pytest.fixture
 def ready(sidecar: Sidecar, tmp_path: Path) -> Sidecar:
     """A sidecar with an active workspace."""
     sidecar.request("workspaces/create", {"root_path": str(tmp_path / "workspace")})

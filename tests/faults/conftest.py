@@ -7,12 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import sidecar, spawn
+from hephaes_rpc.testing.plugin import SpawnSidecar
+from tests.e2e.sidecar import Sidecar
 from tests.store.conftest import app, settings, workspace
 
-__all__ = ["app", "settings", "sidecar", "spawn", "workspace"]
+__all__ = ["app", "settings", "workspace"]
 
 Disk = Callable[[str], Path]
+
+
+@pytest.fixture
+def spawn(hephaes_spawn: SpawnSidecar) -> SpawnSidecar:
+    """Starts sidecars (``spawn(data_dir=..., env=..., args=...)``), not yet initialized; all are ended afterwards."""
+    return hephaes_spawn
+
+
+@pytest.fixture
+def sidecar(hephaes_sidecar: Sidecar) -> Sidecar:
+    """An initialized sidecar with a data folder of its own and no workspace."""
+    return hephaes_sidecar
 
 
 @pytest.fixture
