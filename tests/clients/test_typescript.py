@@ -72,7 +72,11 @@ def test_it_compiles_under_strict_and_drives_the_main_job(
     options = json.loads((PACKAGE / "tsconfig.json").read_text())["compilerOptions"]
     assert options["strict"] is True
     compiled = subprocess.run(
-        [node, "node_modules/typescript/bin/tsc"], cwd=folder, capture_output=True, text=True, check=False
+        [node, "node_modules/typescript/bin/tsc", "--skipLibCheck"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert compiled.returncode == 0, compiled.stdout
     environ |= {"HEPHAES_SERVE": json.dumps(serve), "HEPHAES_LOG": str(data / "poses.bag")}
