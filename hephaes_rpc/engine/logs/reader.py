@@ -24,6 +24,7 @@ from hephaes_rpc.errors import LogError
 
 OK, TRUNCATED, INVALID_OPCODE, SHORT_RECORD, TIME_RANGE, FOREIGN = range(6)
 MAX_HOLES = 1000
+MOST_AHEAD_BYTES = 4 << 20
 
 
 class RecordReader(IndexedReader):
@@ -138,8 +139,13 @@ class RecordReader(IndexedReader):
             self._progress(position, self._file.size)
         return self._file.read_up_to(position, length)
 
-    def _read(self, i: int, slots: Int32s) -> tuple[Payload, Walk]:
-        data = self.read_chunk(i)
+    def content(self, i: int) -> Payload | None:
+        """The records of a chunk that has to be decompressed, if they are not more than MOST_AHEAD_BYTES."""
+        chunk = self._found.chunks[i]
+        return None if chunk.compression == "none" or chunk.raw_bytes > MOST_AHEAD_BYTES else self.read_chunk(i)
+
+    def _read(self, i: int, slots: Int32s, content: Payload | None = None) -> tuple[Payload, Walk]:
+        data = self.read_chunk(i) if content is None else content
         native = type(self)._native_walk(data, slots)
         redeclared = self._redeclared
         self._define(data, native.definitions)

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from hephaes_rpc.engine.datasets.digests import StreamDigest
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
+from hephaes_rpc.engine.logs.base import Payload
 from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
+from hephaes_rpc.engine.timeline.ahead import ReadAhead
 from hephaes_rpc.engine.timeline.blend import blend, blended_part
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.plan import Int64s, Numbers, Picks, Table, narrow
@@ -80,6 +82,7 @@ class Source:
         self.stream = stream
         self.decoder = decoder
         self.chunks = chunks
+        self.row_bytes = row_bytes(decoder.arrow_type)
         places = None if selected is None or selected.all() else np.flatnonzero(selected)
         times = time if places is None else time[places]
         disorder = 0
@@ -91,6 +94,7 @@ class Source:
         equal = int(np.count_nonzero(times[1:] == times[:-1]))
         self.counts = StreamCounts(messages=len(times), out_of_order=disorder, collisions=equal)
         self.used = np.zeros(len(time), np.bool_)
+        self._all_used = False
         self.digest: StreamDigest | None = None
         self._used_places: Numbers | None = None
         self._arrival: Int64s | None = None
@@ -109,9 +113,10 @@ class Source:
 
     def expect(self, rank: Int64s) -> None:
         """Fix the order of arrival: chunks by ``rank`` (int64 per chunk), file order inside a chunk."""
+        self._all_used = bool(self.used.all())
         by_rank = rank[self.chunks.number[self.chunks.counts(self.used) > 0]]
         if np.all(by_rank[1:] >= by_rank[:-1]) and self._order is None:
-            self._used_places = None if self.used.all() else narrow(np.flatnonzero(self.used), len(self.used))
+            self._used_places = None if self._all_used else narrow(np.flatnonzero(self.used), len(self.used))
             return
         places = np.flatnonzero(self.used)
         by_rank = rank[self.chunks.holding(places)]
@@ -123,12 +128,13 @@ class Source:
     def feed(self, data: bytes | memoryview, walk: Walk, slot: int, chunk: int) -> int:
         """Decode the used messages of a chunk; returns the growth in bytes held."""
         time, offset, length = walk.slot(slot)
-        first = self.chunks.first(chunk)
-        wanted = self.used[first : first + len(time)]
-        if not wanted.all():
-            time, offset, length = time[wanted], offset[wanted], length[wanted]
-        if not len(time):
-            return 0
+        if not self._all_used:
+            first = self.chunks.first(chunk)
+            wanted = self.used[first : first + len(time)]
+            if not wanted.all():
+                time, offset, length = time[wanted], offset[wanted], length[wanted]
+            if not len(time):
+                return 0
         before = self.decoder.nbytes
         status = self.decoder.feed(data, offset, length)
         if self.digest is not None:
@@ -298,24 +304,26 @@ class Assembly:
         give_back()
         sizes = self._log.chunks.stored_bytes[self._order]
         total, done, held, freed = int(sizes.sum()), 0, 0, 0
-        for rank, chunk in enumerate(self._order.tolist()):
-            held += self._read(chunk)
-            done += int(sizes[rank])
-            told(done, total)
-            if at_once or held >= FLUSH_BYTES or rank == len(self._order) - 1:
-                held, freed = 0, freed + held
-                for source in self._sources:
-                    source.collect()
-                yield from self._emit(rank)
-                if freed >= TRIM_BYTES:
-                    freed = 0
-                    give_back()
+        order = self._order.tolist()
+        with ReadAhead(self._log, [] if at_once else order) as ahead:
+            for rank, chunk in enumerate(order):
+                held += self._read(chunk, ahead.take())
+                done += int(sizes[rank])
+                told(done, total)
+                if at_once or held >= FLUSH_BYTES or rank == len(order) - 1:
+                    held, freed = 0, freed + held
+                    for source in self._sources:
+                        source.collect()
+                    yield from self._emit(rank)
+                    if freed >= TRIM_BYTES:
+                        freed = 0
+                        give_back()
         if not len(self._order):
             yield from self._emit(-1)
 
-    def _read(self, chunk: int) -> int:
+    def _read(self, chunk: int, content: Payload | None) -> int:
         """Decode what is used of a chunk; returns the growth in bytes held."""
-        data, walk = self._log.messages(chunk, self._slots)
+        data, walk = self._log.messages(chunk, self._slots, content)
         present = np.flatnonzero(np.diff(walk.bounds))
         return sum(self._sources[slot].feed(data, walk, slot, chunk) for slot in present.tolist())
 
@@ -343,7 +351,7 @@ class Assembly:
         for k in task.columns:
             source = self._sources[k]
             filled = len(task.rows.picks[k].window(first, first + n).rows)
-            width += max(row_bytes(source.decoder.arrow_type), source.bytes_per_message() * filled / n)
+            width += max(source.row_bytes, source.bytes_per_message() * filled / n)
         return min(n if n == SAMPLE_ROWS else ready - first, max(1, int(BATCH_BYTES / width)))
 
     def _batch(self, task: TableTask, first: int, last: int) -> pa.RecordBatch:

@@ -31,7 +31,7 @@ class ChunkRuns:
 
     def first(self, chunk: int) -> int:
         """The first message in a chunk that holds one."""
-        return int(self.start[np.searchsorted(self.number, np.int32(chunk))])
+        return int(self.start[self.number.searchsorted(np.int32(chunk))])
 
     def holding(self, messages: Int64s) -> NDArray[np.int32]:
         """The chunk of each of these messages, int32."""

@@ -57,13 +57,14 @@ class ReadBack:
     sha256: str
 
 
-def pieces(path: Path, told: Callable[[int], None]) -> Iterator[bytes]:
-    """The bytes of a file, telling how many are done."""
+def pieces(path: Path, told: Callable[[int], None]) -> Iterator[memoryview]:
+    """The bytes of a file, each piece until the next is asked for, telling how many are done."""
     done = 0
+    room = memoryview(bytearray(PIECE_BYTES))
     with path.open("rb", buffering=0) as file:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
-            done += len(piece)
+        while n := file.readinto(room):
+            yield room[:n]
+            done += n
             told(done)
 
 

@@ -25,7 +25,7 @@ shape it.
 import hashlib
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias
@@ -454,13 +454,13 @@ def _present(key: bytes, n_rows: int, valid: Bits | None) -> Column:
     return Column(key, "bool", valid.buffer, bit_offset=valid.offset)
 
 
-def _hashed(found: Iterator[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+def _hashed(found: Iterator[memoryview], digest: "hashlib._Hash") -> Iterator[memoryview]:
     for piece in found:
         digest.update(piece)
         yield piece
 
 
-def _inflated(found: Iterator[bytes], name: str) -> Iterator[bytes]:
+def _inflated(found: Iterator[memoryview], name: str) -> Iterator[bytes]:
     stream = zlib.decompressobj(_GZIP)
     for piece in found:
         yield stream.decompress(piece)
@@ -468,7 +468,7 @@ def _inflated(found: Iterator[bytes], name: str) -> Iterator[bytes]:
         raise OSError(f"{name}: the gzip stream is cut off")
 
 
-def _count_records(found: Iterator[bytes]) -> int:
+def _count_records(found: Iterable[bytes | memoryview]) -> int:
     """Records in a byte stream; OSError where it does not end with one."""
     counter = RecordCounter()
     for piece in found:
