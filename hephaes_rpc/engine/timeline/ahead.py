@@ -1,12 +1,14 @@
 """Chunks read in a thread of their own, one ahead of those who use them."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from hephaes_rpc.engine.logs import LogReader
 from hephaes_rpc.engine.logs.base import Payload
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 
 class ReadAhead:
@@ -18,9 +20,13 @@ class ReadAhead:
 
     def __init__(self, log: LogReader, order: Sequence[int]) -> None:
         self._log, self._order = log, iter(order)
-        self._pool = ThreadPoolExecutor(1, "hephaes-reader") if len(order) else None
+        self._pool: Executor | None = None
         self._coming: Future[Payload | None] | None = None
-        self._begin()
+        if len(order):
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(1, "hephaes-reader")
+            self._begin()
 
     def take(self) -> Payload | None:
         """Of the next chunk, as ``LogReader.content`` gives it; None behind the last one."""
