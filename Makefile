@@ -18,7 +18,9 @@ export BENCH_WORK ?= bench-work
 demo: $(VENV)/.installed
 	$(BIN)/python -m hephaes_rpc demo
 
+# Compiled beforehand, for the sake of the hundreds of processes that the tests start where Python may write no bytecode.
 test: $(VENV)/.installed-test
+	$(BIN)/python -m compileall -q hephaes_rpc tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev

@@ -292,6 +292,7 @@ def test_a_shared_index_goes_on_for_the_one_that_still_waits(ready: Sidecar, log
     os.kill(worker, signal.SIGSTOP)
     one, other = (ready.start("assets/index", {"asset_id": asset["id"]}) for _ in range(2))
     ready.wait_for("jobs/didChange", lambda p: p["job"]["status"] == "running")
+    ready.request("jobs/list")  # the second request has then been taken, too
     ready.cancel(one)
     assert ready.response(one)["error"]["code"] == -32800
     os.kill(worker, signal.SIGCONT)
