@@ -66,6 +66,13 @@ class ChunkEntries:
         order = np.lexsort((self.offset, self.connection))
         return type(self)(self.connection[order], self.time[order], self.offset[order])
 
+    def connections(self) -> list[int]:
+        """The connections of messages ``in_runs``, in order."""
+        ids: list[int] = self.connection[
+            np.append(True, self.connection[1:] != self.connection[:-1])[: len(self)]
+        ].tolist()
+        return ids
+
     def of_connections(self, ids: Iterable[int]) -> Self:
         """The messages of these connections only."""
         keep = np.isin(self.connection, list(ids))

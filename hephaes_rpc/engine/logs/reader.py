@@ -269,16 +269,14 @@ class RecordReader(IndexedReader):
 
     def _build_index(self) -> None:
         """Index all messages whose connection is declared; chunks are opened to find its declaration."""
+        if unknown := self._undeclared():
+            for i in dict.fromkeys([*unknown.values(), *range(len(self._found.chunks))]):
+                self._scan([i])
+                if all(self._is_declared(id_) for id_ in unknown):
+                    break
         self._put_together()
-        unknown = self._undeclared(self._index)
         if not unknown:
             return
-        self._take_apart()
-        for i in dict.fromkeys([*unknown.values(), *range(len(self._found.chunks))]):
-            self._scan([i])
-            if all(self._is_declared(id_) for id_ in unknown):
-                break
-        self._put_together()
         counts = self._index.counts()
         left_out = counts.keys() - self._connections.keys()
         for id_ in left_out:
@@ -301,11 +299,13 @@ class RecordReader(IndexedReader):
     def _entries(self) -> list[ChunkEntries]:
         return [entries for entries in self._found.entries if entries is not None]
 
-    def _undeclared(self, index: MessageIndex) -> dict[int, int]:
+    def _undeclared(self) -> dict[int, int]:
         """Connections without declaration, each with the first chunk that holds messages of it."""
-        ids, first_run = np.unique(index.run_connection, return_index=True)
-        chunks = index.run_chunk[first_run].tolist()
-        return {id_: chunk for id_, chunk in zip(ids.tolist(), chunks, strict=True) if not self._is_declared(id_)}
+        first: dict[int, int] = {}
+        for i, entries in enumerate(self._entries()):
+            for id_ in entries.connections():
+                first.setdefault(id_, i)
+        return {id_: i for id_, i in first.items() if not self._is_declared(id_)}
 
     def _report_claims(self, claims: dict[int, int]) -> None:
         counts = self._index.counts()

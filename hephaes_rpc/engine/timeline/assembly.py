@@ -31,7 +31,8 @@ from hephaes_rpc.engine.timeline.spread import row_bytes, spread
 FLUSH_BYTES = 8 << 20
 BATCH_BYTES = 8 << 20
 TRIM_BYTES = 32 << 20
-"""Decoded from one time that freed memory is given back to the next: finding it takes a while."""
+READ_PER_DECODED = 8
+"""Freed memory is given back once TRIM_BYTES are decoded or so many times as much is read: finding it takes a while."""
 SAMPLE_ROWS = 1 << 15
 MAX_FAILURES_DESCRIBED = 5
 NEVER = np.iinfo(np.int64).max
@@ -315,9 +316,10 @@ class Assembly:
                     for source in self._sources:
                         source.collect()
                     yield from self._emit(rank)
-                    if freed >= TRIM_BYTES:
-                        freed = 0
-                        give_back()
+                freed += int(self._log.chunks.raw_bytes[chunk]) // READ_PER_DECODED
+                if freed >= TRIM_BYTES:
+                    freed = 0
+                    give_back()
         if not len(self._order):
             yield from self._emit(-1)
 
