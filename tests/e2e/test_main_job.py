@@ -321,18 +321,17 @@ def test_other_requests_answer_while_a_conversion_runs(ready: Sidecar, long_log:
     made = ready.request("conversions/create", {"asset_ids": [asset_id], "output": output})
     ready.wait_for("jobs/progress", lambda p: p["job_id"] == made["job_id"] and p["phase"] == "decode")
     took: list[float] = []
-    for _ in range(50):
+    while len(took) < 100 and ready.request("jobs/get", {"job_id": made["job_id"]})["status"] == "running":
         for method in ("health", "assets/list"):
             began = time.perf_counter()
             ready.request(method, {})
             took.append(time.perf_counter() - began)
-    still = ready.request("jobs/get", {"job_id": made["job_id"]})["status"]
-    assert still == "running", "the conversion was too short for this test"
+    assert len(took) >= 20, "the conversion was too short for this test"
     took.sort()
     p99 = took[int(0.99 * len(took))]
     print(f"\nhealth and assets/list beside a conversion: p99 {1000 * p99:.1f} ms, worst {1000 * took[-1]:.1f} ms")
     assert p99 < 1
-    ready.request("jobs/cancel", {"job_id": made["job_id"]})
+    assert finished(ready, made["job_id"])["status"] == "succeeded"
 
 
 def test_outputs_that_vanish_and_return(ready: Sidecar, logs: dict[str, Path]) -> None:

@@ -122,11 +122,11 @@ def test_only_the_chunks_of_the_rows_are_read(log: Path, monkeypatch: pytest.Mon
     with open_log(str(log)) as opened:
         kind, chunks = type(opened), len(opened.chunks)
     read: list[int] = []
-    plain = kind.messages
-    monkeypatch.setattr(kind, "messages", lambda self, i, slots: (read.append(i), plain(self, i, slots))[1])
+    plain = kind.read_chunk
+    monkeypatch.setattr(kind, "read_chunk", lambda self, i: (read.append(i), plain(self, i))[1])
     shown(log, spec_of({"z": IMU, "first": FIRST}), start_row=80, sample_n=3)
     assert chunks > 20
-    assert len(read) <= 4
+    assert 0 < len(read) <= 4
 
 
 def test_absent_values_are_counted_and_told(log: Path) -> None:
