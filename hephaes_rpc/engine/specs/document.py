@@ -14,6 +14,7 @@ from attrs import field, frozen
 from attrs.validators import ge, le
 
 from hephaes_rpc.engine.specs import written
+from hephaes_rpc.engine.specs.feature_rules import SETTLED
 from hephaes_rpc.engine.specs.issues import spec_error
 from hephaes_rpc.engine.specs.rules import spec_issues
 from hephaes_rpc.engine.specs.spec import (
@@ -32,7 +33,6 @@ from hephaes_rpc.serde import Issue, Path, closest, issues_of, members, shown, s
 VERSION = 2
 LEGACY_CONTRACT = "legacy_list_v1"
 
-_SETTLED = ("zeros", "drop", "error")
 _ENVELOPE = ("spec_version", "spec", "metadata")
 
 
@@ -278,7 +278,7 @@ class _Normal:
             feature["transforms"] = [
                 self._transform((*path, "transforms", k), each) for k, each in enumerate(transforms)
             ]
-        if self._version < VERSION and feature.get("required") is True and feature.get("missing") in _SETTLED:
+        if self._version < VERSION and feature.get("required") is True and feature.get("missing") in SETTLED:
             del feature["required"]  # which had no effect then
         return feature
 

@@ -31,7 +31,8 @@ FRACTION_TOLERANCE = 1e-6
 SPLIT_BY_SEED = ("random", "episode", "group")
 SPLIT_BY_ROW = ("time", "random", "group")
 SAME_IN_ALL_ROWS = ("source_file", "episode_id")
-SETTLED = {"zeros": "leaves no row without a value", "drop": "leaves the row out", "error": "ends the conversion"}
+DECISIVE = {"drop": "leaves the row out", "error": "ends the conversion"}
+SETTLED = {"zeros": "leaves no row without a value", **DECISIVE}
 """Of a missing value: what makes it no matter whether the feature is required."""
 
 

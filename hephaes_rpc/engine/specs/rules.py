@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 import attrs
 
 from hephaes_rpc.engine.specs.feature_rules import (
+    DECISIVE,
     FRACTIONS,
     column_issues,
     computation_issues,
@@ -262,8 +263,8 @@ def _join(path: Path, what: str, join: Join) -> Iterator[Issue]:
             join.default_value,
             f"{what}: default_value has no effect with missing {join.missing!r}",
         )
-    if not join.required and join.missing in _DECISIVE:
-        message = f"{what}: required false has no effect with missing {join.missing!r}, which {_DECISIVE[join.missing]}"
+    if not join.required and join.missing in DECISIVE:
+        message = f"{what}: required false has no effect with missing {join.missing!r}, which {DECISIVE[join.missing]}"
         yield no_effect((*path, "required"), False, message, "true")
 
 
@@ -306,15 +307,12 @@ def _topics(spec: ConversionSpec) -> Iterator[Issue]:
 
 def _idle_joins(joins: Iterable[Join], used: set[str]) -> Iterator[Issue]:
     for k, join in enumerate(joins):
-        if join.topic not in used and not join.required and not join.age_column and join.missing not in _DECISIVE:
+        if join.topic not in used and not join.required and not join.age_column and join.missing not in DECISIVE:
             yield no_effect(
                 ("row_strategy", "joins", k),
                 join,
                 f"join of {join.topic!r} has no effect: no feature takes the topic and no row depends on it",
             )
-
-
-_DECISIVE = {"drop": "leaves the row out", "error": "ends the conversion"}
 
 
 def _row_topics(spec: ConversionSpec) -> list[str] | None:

@@ -48,6 +48,7 @@ from hephaes_rpc.engine.datasets.writers import (
     pieces,
 )
 from hephaes_rpc.engine.datasets.writers.snippet import snippet
+from hephaes_rpc.engine.specs.feature_rules import LENGTH_PREFIX, PRESENCE
 from hephaes_rpc.engine.specs.issues import spec_error
 from hephaes_rpc.engine.specs.spec import TIMESTAMP, TFRecordOutput
 from hephaes_rpc.errors import HephaesError
@@ -55,7 +56,6 @@ from hephaes_rpc.serde import Issue
 
 FORMAT = ("output", "format")
 GZIP_LEVEL = 6
-LENGTH_PREFIX = "__sequence_length__"
 _GZIP = 31  # zlib window bits: the largest window, gzip header (without time and name)
 
 Offsets: TypeAlias = NDArray[np.signedinteger[Any]]
@@ -363,7 +363,7 @@ class TFRecordFile:
         self._features = [Feature(TIMESTAMP, (TIMESTAMP,), "int64", "int64")]
         for name, node, has_presence in self._fields:
             if has_presence:
-                self._features.append(Feature(f"{name}__present", (name,), "int64", "bool"))
+                self._features.append(Feature(name + PRESENCE, (name,), "int64", "bool"))
             self._features += node.features()
         _refuse_collisions(self._features)
         self._rows = 0
@@ -421,7 +421,7 @@ class TFRecordFile:
             valid = Bits(array.buffers()[0], array.offset) if array.null_count else None
             first = len(columns)
             if has_presence:
-                columns.append(_present(f"{name}__present".encode(), len(array), valid))
+                columns.append(_present((name + PRESENCE).encode(), len(array), valid))
             for column in node.columns(array, Extent(valid=valid)):
                 columns.append(column._replace(present=valid) if omit else column)
             if valid is not None:
