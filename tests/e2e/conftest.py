@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,21 @@ def sidecar(spawn: SpawnSidecar) -> Sidecar:
     return running
 
 
-@pytest.fixture(scope="module")
-def common(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
-    """An initialized sidecar for all tests of a module; each makes a workspace, and the last one made is active."""
-    with Sidecar(tmp_path_factory.mktemp("common"), env=ASKED_ONLY) as running:
+@contextmanager
+def well_behaved(folder: Path, **options: Any) -> Iterator[Sidecar]:
+    """An initialized sidecar that ends with 0 and has written nothing but frames."""
+    with Sidecar(folder, **options) as running:
         running.initialize()
         yield running
         assert running.stray == b"", "bytes on stdout that are no frame"
         assert running.shutdown() == 0
+
+
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """An initialized sidecar for all tests of a module; each makes a workspace, and the last one made is active."""
+    with well_behaved(tmp_path_factory.mktemp("common"), env=ASKED_ONLY) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +69,5 @@ PROBE = [sys.executable, str(Path(__file__).with_name("probe.py"))]
 @pytest.fixture(scope="module")
 def probe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     """An initialized sidecar with the methods of ``probe.py``, one for a whole module."""
-    with Sidecar(tmp_path_factory.mktemp("probe"), command=PROBE) as running:
-        running.initialize()
+    with well_behaved(tmp_path_factory.mktemp("probe"), command=PROBE) as running:
         yield running
-        assert running.stray == b"", "bytes on stdout that are no frame"
-        assert running.shutdown() == 0
