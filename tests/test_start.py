@@ -61,6 +61,13 @@ def test_inspect_loads_numpy_and_one_reader(data, log, reader):
     assert [name for name in found if name.startswith("hephaes_rpc.model.")] == ["hephaes_rpc.model.quality"]
 
 
+def test_reading_every_message_loads_neither_arrow_nor_what_serves(data):
+    run = "from hephaes_rpc.cli.commands import run; import sys; run(['inspect', '--json', sys.argv[-1]]);"
+    assert not costly(loaded(run + AT_END, data / "poses.bag")) & {
+        *("apsw", "asyncio", "cattrs", "pyarrow", "pygls", "rich", "rosbags"),
+    }
+
+
 def test_convert_opens_the_log_before_it_loads_what_writes(data, tmp_path):
     log = str(data / "poses.bag")
     code = f"{AT_OPEN}sys.addaudithook(hear)\nfrom hephaes_rpc.cli.commands import run\nrun(sys.argv[1:])"
