@@ -120,13 +120,13 @@ def test_a_stopped_worker_is_missed_and_its_job_done_by_the_next_one(
 def test_two_sidecars_run_each_of_many_jobs_once(patient_pair: tuple[Sidecar, Sidecar], tmp_path: Path) -> None:
     one, two = patient_pair
     ids = []
-    for n in range(6):
+    for n in range(12):
         log = write_mcap(tmp_path / f"{n}.mcap", samples(40, seed=n))
         ids.append(one.request("assets/register", {"file_path": str(log)})["id"])
     waiting = [(each, each.start("assets/reindexAll", {})) for each in patient_pair]
     for each, request in waiting:
         assert each.result(request)["failed_assets"] == []
-    made = [each.request("conversions/create", {"asset_ids": [ids[n]]}) for n in range(6) for each in patient_pair]
+    made = [each.request("conversions/create", {"asset_ids": [ids[n]]}) for n in range(12) for each in patient_pair]
     jobs = [one.wait_for_job(each["job_id"]) for each in made]
     assert {(job["status"], job["attempt"]) for job in jobs} == {("succeeded", 1)}
     listed = two.request("jobs/list", {"type": "index", "limit": 100})["items"]

@@ -10,26 +10,20 @@ import pytest
 from tests.e2e.sidecar import RpcError, Sidecar
 from tests.engine.quality.drives import clean, written
 from tests.engine.quality.test_defects import DEFECTS, LEAP_OF_THE_LOG
-from tests.thorough import THOROUGH
 
 pytestmark = pytest.mark.e2e
 
 LOST_ON_THE_WAY = "lost on the way"
 LOOKS_LIKE = {LEAP_OF_THE_LOG: [("gap", None)], LOST_ON_THE_WAY: [("missing_messages", "/camera/image_raw")]}
 """What the index makes of defects that only the messages tell rightly."""
-ONE_OF_EACH_KIND = {defect.kind: name for name, defect in reversed(DEFECTS.items())}.values()
-DRIVES = {
-    name: defect for name, defect in DEFECTS.items() if THOROUGH or name in {*ONE_OF_EACH_KIND, *LOOKS_LIKE, "nan"}
-}
-"""The defects that are driven through the sidecar; ``tests/engine/quality`` has all of them."""
 
 
 @pytest.fixture(scope="module")
 def drives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A clean drive, and one for each of ``DRIVES``, as a bag (a container whose messages are numbered)."""
+    """A clean drive, and one for each defect, as a bag (a container whose messages are numbered)."""
     folder = tmp_path_factory.mktemp("drives")
     made = {"clean": written(folder / "clean.bag", clean())}
-    for name, defect in DRIVES.items():
+    for name, defect in DEFECTS.items():
         made[name] = written(folder / f"{name.replace(' ', '-')}.bag", defect.make(clean()))
     return made
 
@@ -38,7 +32,7 @@ def kinds(quality: Any) -> list[tuple[str, str | None]]:
     return [(each["kind"], each["topic"]) for each in quality["findings"]]
 
 
-def test_each_kind_of_defect_is_found_by_index_then_by_messages_and_assets_by_it(
+def test_each_defect_is_found_by_index_then_by_messages_and_assets_by_it(
     sidecar: Sidecar, drives: dict[str, Path], tmp_path: Path
 ) -> None:
     sidecar.request("workspaces/create", {"root_path": str(tmp_path / "workspace")})
@@ -46,24 +40,24 @@ def test_each_kind_of_defect_is_found_by_index_then_by_messages_and_assets_by_it
     for name, path in drives.items():
         ids[name] = sidecar.request("assets/register", {"file_path": str(path)})["id"]
         quality = sidecar.request("assets/index", {"asset_id": ids[name]})["quality"]
-        defect = DRIVES.get(name)
+        defect = DEFECTS.get(name)
         expected = [(defect.kind, defect.topic)] if defect is not None and defect.by_index else []
         assert (name, quality["basis"], kinds(quality)) == (name, "index", LOOKS_LIKE.get(name, expected))
     assert sidecar.request("jobs/list", {"type": "analyze"})["total"] == 0
     for name, asset_id in ids.items():
         quality = sidecar.request("assets/analyze", {"asset_id": asset_id})["quality"]
-        expected = [] if name == "clean" else [(DRIVES[name].kind, DRIVES[name].topic)]
+        expected = [] if name == "clean" else [(DEFECTS[name].kind, DEFECTS[name].topic)]
         assert (name, quality["basis"], kinds(quality)) == (name, "messages", expected)
         assert (quality["score"]["value"] == 100) == (name == "clean")
         assert sidecar.request("assets/get", {"asset_id": asset_id})["quality"] == quality
-    for kind in {defect.kind for defect in DRIVES.values()}:
+    for kind in {defect.kind for defect in DEFECTS.values()}:
         listed = sidecar.request("assets/list", {"finding": kind})
-        assert {each["id"] for each in listed["items"]} == {ids[n] for n, d in DRIVES.items() if d.kind == kind}
+        assert {each["id"] for each in listed["items"]} == {ids[n] for n, d in DEFECTS.items() if d.kind == kind}
     assert sidecar.request("assets/list", {"min_score": 100})["total"] == 1
-    assert sidecar.request("assets/list", {"max_score": 99})["total"] == len(DRIVES)
+    assert sidecar.request("assets/list", {"max_score": 99})["total"] == len(DEFECTS)
     severe = [each["severity"] for each in sidecar.request("assets/list", {"limit": 100})["items"]]
     assert sidecar.request("assets/list", {"severity": "error"})["total"] == severe.count("error") > 0
-    assert sidecar.request("assets/list", {"severity": "info"})["total"] == len(DRIVES)
+    assert sidecar.request("assets/list", {"severity": "info"})["total"] == len(DEFECTS)
 
 
 def test_an_analysis_follows_indexing_and_is_not_made_twice(

@@ -655,7 +655,7 @@ def test_a_signal_ends_an_idle_process_with_0(spawn: SpawnSidecar, number: signa
     sidecar = spawn()
     sidecar.request("health")
     sidecar.process.send_signal(number)
-    assert sidecar.wait(10) == 0
+    assert sidecar.wait(3) == 0
 
 
 def test_a_signal_answers_what_it_stops(spawn: SpawnSidecar) -> None:

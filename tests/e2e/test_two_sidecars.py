@@ -10,13 +10,11 @@ import pytest
 
 from tests.e2e.sidecar import RpcError, Sidecar
 from tests.factories import samples, write_mcap
-from tests.thorough import THOROUGH
 
 pytestmark = pytest.mark.e2e
 
 SETTLED_S = 1.0
 """Longer than four looks."""
-WRITING_S = 60 if THOROUGH else 5
 
 
 @pytest.fixture
@@ -122,10 +120,11 @@ def writing(sidecar: Sidecar, mark: str, until: float, failures: list[RpcError])
     return n
 
 
-def test_both_write_and_no_lock_reaches_a_client(pair: tuple[Sidecar, Sidecar]) -> None:
+@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.slow)])
+def test_both_write_and_no_lock_reaches_a_client(pair: tuple[Sidecar, Sidecar], seconds: int) -> None:
     failures: list[RpcError] = []
     rounds: dict[int, int] = {}
-    until = time.monotonic() + WRITING_S
+    until = time.monotonic() + seconds
     threads = [
         threading.Thread(target=lambda k=k, each=each: rounds.update({k: writing(each, f"side {k}", until, failures)}))
         for k, each in enumerate(pair)
@@ -140,7 +139,7 @@ def test_both_write_and_no_lock_reaches_a_client(pair: tuple[Sidecar, Sidecar]) 
     for each in pair:
         assert all_changed(each, "assets") >= 1
         assert all_changed(each, "tags") >= 1
-        assert all_changed(each, "assets") <= WRITING_S / 0.25 + 8
+        assert all_changed(each, "assets") <= seconds / 0.25 + 8
         assert each.request("assets/list", {})["total"] == sum(rounds.values()) + 2
 
 
