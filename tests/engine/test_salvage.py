@@ -1,6 +1,6 @@
 """Cut, flipped and overwritten logs: what is recovered is what the slow scanner of the test tree finds.
 
-``HEPHAES_SALVAGE_ROUNDS`` says how many random cuts and flips each shape gets.
+``HEPHAES_SALVAGE_ROUNDS`` says how many random cuts and flips each shape gets; with ``HEPHAES_SLOW`` 200.
 """
 
 import hashlib
@@ -21,8 +21,9 @@ from tests.engine.test_logs_damage import recover
 from tests.factories import samples, write_bag, write_mcap
 from tests.recordings import write_db3
 from tests.slow_scan import scan_bag, scan_bag_cut, scan_mcap
+from tests.thorough import THOROUGH
 
-ROUNDS = int(os.environ.get("HEPHAES_SALVAGE_ROUNDS", "60"))
+ROUNDS = int(os.environ.get("HEPHAES_SALVAGE_ROUNDS", "200" if THOROUGH else "60"))
 MESSAGES = samples(250)
 MESSAGES_1 = samples(250, ros=1)
 MCAP: dict[str, Callable[[Path], Path]] = {
