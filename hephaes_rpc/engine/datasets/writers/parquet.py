@@ -15,7 +15,6 @@ from pathlib import Path
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from attrs import frozen
 
@@ -169,6 +168,8 @@ def _same(column: pa.Array) -> pa.Array:
 
 def _image(column: pa.Array) -> pa.Array:
     """Image files as the struct of Hugging Face ``datasets``; no bytes, which it could not open, are no image."""
+    import pyarrow.compute as pc  # a tenth of a start, and most files have no images
+
     path = pa.nulls(len(column), pa.string())
     absent = pc.fill_null(pc.equal(pc.binary_length(column), 0), True)
     return pa.StructArray.from_arrays([column, path], fields=list(IMAGE), mask=absent)
