@@ -205,11 +205,9 @@ class AssetColumns:
         if can_stand_in_a_path(text):
             for needle in [*spellings(text, self._root), *([ROOT_MARK] if text in self._root else [])]:
                 data = np.frombuffer(needle.encode(), np.uint8)
-                rarest = int(self._commonness[data].argmin())
-                texts = slice(0, self._n_texts)
-                textscan.find(
-                    self._text, self._starts[texts].data, self._owners[texts].data, data.data, rarest, found.data
-                )
+                rarest, second, *_ = [*np.argsort(self._commonness[data], kind="stable").tolist()] * 2
+                starts, owners = (each[: self._n_texts].data for each in (self._starts, self._owners))
+                textscan.find(self._text, starts, owners, data.data, rarest, second, found.data)
         return found.view(np.bool_)
 
     def _rank_of(self, session: Session, sort: str, key: Sequence[Any]) -> int:

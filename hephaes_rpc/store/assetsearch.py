@@ -253,14 +253,18 @@ def _bounds(filters: AssetFilters) -> dict[str, tuple[str, int]]:
 
 
 def spellings(text: str, root: str) -> list[str]:
-    """What ``text``, which is no part of the root, may look like in a ``search_text``, where the root is a mark."""
+    """What ``text``, which is no part of the root, may look like in a ``search_text``, where the root is a mark.
+
+    The root stands behind a blank there.
+    """
     found = [text]
     for at in range(len(text)):
-        if text.startswith(root, at):
+        is_behind_blank = at == 0 or text[at - 1] == " "
+        if is_behind_blank and text.startswith(root, at):
             found.append(text[:at] + ROOT_MARK + text[at + len(root) :])
         if root.endswith(text[: at + 1]):
             found.append(ROOT_MARK + text[at + 1 :])
-        if root.startswith(text[at:]):
+        if is_behind_blank and root.startswith(text[at:]):
             found.append(text[:at] + ROOT_MARK)
     return [each for each in dict.fromkeys(found) if each != ROOT_MARK]
 
