@@ -1,11 +1,10 @@
 """What is being worked on, for every line that is logged meanwhile: a request, a job, or both."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from typing import ParamSpec, TypeVar
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,17 +28,22 @@ def current() -> Work:
     return _current.get()
 
 
-@contextmanager
-def working_on(*, request: str | None = None, method: str | None = None, job: str | None = None) -> Iterator[None]:
+class working_on:  # noqa: N801
     """Have lines that are logged in the block tell of that too."""
-    known = _current.get()
-    token = _current.set(
-        evolve(known, request=request or known.request, method=method or known.method, job=job or known.job)
-    )
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_given", "_token")
+
+    def __init__(self, *, request: str | None = None, method: str | None = None, job: str | None = None) -> None:
+        self._given = Work(request, method, job)
+
+    def __enter__(self) -> None:
+        known, given = _current.get(), self._given
+        if known is not NOTHING:
+            given = Work(given.request or known.request, given.method or known.method, given.job or known.job)
+        self._token = _current.set(given)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 def carried(function: Callable[P, T]) -> Callable[P, T]:

@@ -221,9 +221,10 @@ class Notifier:
             key = f"jobs/progress {job_id}" if progress.percentage != 100 else None
             self.notify("jobs/progress", progress, key)
 
-    def log_trace(self, message: str, verbose: str) -> None:
-        """``$/logTrace``, if the client has asked for it."""
+    def log_trace(self, tell: Callable[[], tuple[str, str]]) -> None:
+        """``$/logTrace`` with a message and what is told to who wants it verbose, if the client has asked for it."""
         if self.trace != "off":
+            message, verbose = tell()
             self.notify("$/logTrace", LogTrace(message, verbose if self.trace == "verbose" else None))
 
     def flush(self) -> None:
@@ -243,12 +244,13 @@ class WorkDone:
     def __init__(self, notifier: Notifier, token: str | int | None) -> None:
         self._notifier = notifier
         self._token = token
-        self._key = f"$/progress {next(_tokens)}"
+        self._key = "" if token is None else f"$/progress {next(_tokens)}"
         self._reported_at = 0.0
 
     def begin(self, title: str) -> None:
         """The work starts; sent for the handler."""
-        self._value(WorkDoneBegin(title))
+        if self._token is not None:
+            self._value(self._token, WorkDoneBegin(title))
 
     def report(self, message: str | None = None, percentage: float | None = None) -> None:
         """Say how far the work is; at most ten a second are sent.  Callable from any thread."""
@@ -257,12 +259,14 @@ class WorkDone:
             return
         self._reported_at = now
         whole = None if percentage is None else max(0, min(100, int(percentage)))
-        self._value(WorkDoneReport(message, whole), self._key)
+        self._value(self._token, WorkDoneReport(message, whole), self._key)
 
     def end(self, message: str | None = None) -> None:
         """The work has ended, however; sent for the handler."""
-        self._value(WorkDoneEnd(message))
-
-    def _value(self, value: WorkDoneBegin | WorkDoneReport | WorkDoneEnd, key: str | None = None) -> None:
         if self._token is not None:
-            self._notifier.notify("$/progress", WorkDoneProgress(self._token, value), key)
+            self._value(self._token, WorkDoneEnd(message))
+
+    def _value(
+        self, token: str | int, value: WorkDoneBegin | WorkDoneReport | WorkDoneEnd, key: str | None = None
+    ) -> None:
+        self._notifier.notify("$/progress", WorkDoneProgress(token, value), key)

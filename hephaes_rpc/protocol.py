@@ -16,7 +16,6 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from attrs import frozen
@@ -159,7 +158,7 @@ class Call:
             except BaseException as error:
                 return self._failed(error)
 
-    def _named(self) -> AbstractContextManager[None]:
+    def _named(self) -> working_on:
         """Have what is logged meanwhile bear the request's id."""
         return working_on(request=None if self.id is None else shown(self.id), method=self.method.name)
 
@@ -167,7 +166,7 @@ class Call:
         return (self.context,) if self.method.params is None else (self.context, self._params)
 
     def _begin(self) -> None:
-        self.context.progress.begin(self.method.summary.partition("\n")[0].rstrip("."))
+        self.context.progress.begin(self.method.title)
 
     def _succeeded(self, result: Any) -> bytes:
         body = response(self.id, result, self.method.result)
@@ -329,9 +328,13 @@ class Protocol(JsonRPCProtocol):
             del self._in_flight[call.id]
         if call.respond:
             self._send(body)
-        took_ms = (time.monotonic() - call.started) * 1000
-        name = call.method.name
-        self._app.notify.log_trace(f"{name} took {took_ms:.1f} ms", f"id {shown(call.id)}, {len(body)} bytes")
+        ended = time.monotonic()
+        self._app.notify.log_trace(
+            lambda: (
+                f"{call.method.name} took {(ended - call.started) * 1000:.1f} ms",
+                f"id {shown(call.id)}, {len(body)} bytes",
+            )
+        )
 
     # --- the server's own requests
 

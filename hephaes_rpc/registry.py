@@ -67,6 +67,7 @@ class Method:
     progress: bool
     notification: bool
     summary: str
+    title: str
 
 
 @frozen
@@ -134,7 +135,10 @@ class Registry:
             if name in self.methods:
                 raise ValueError(f"{name} is registered twice")
             summary = inspect.cleandoc(handler.__doc__ or name)
-            self.methods[name] = Method(name, handler, params, result, errors, lane, progress, notification, summary)
+            title = summary.partition("\n")[0].rstrip(".")
+            self.methods[name] = Method(
+                name, handler, params, result, errors, lane, progress, notification, summary, title
+            )
             return handler
 
         return register

@@ -142,6 +142,8 @@ def describe(tp: Any) -> str:
 
 def shown(value: Any) -> str:
     """What came, in words short enough for a message."""
+    if type(value) is int:
+        return str(value)[:80]
     if isinstance(value, dict):
         return "object"
     if isinstance(value, list):

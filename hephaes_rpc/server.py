@@ -333,7 +333,7 @@ class Server:
                 from hephaes_rpc.jobs.queue import JobQueue
 
             self._app.config, self._app.store = config, store
-            self._app.counts = JobCounter(store.job_counts, self._counting)
+            self._app.counts = JobCounter(store.job_counts, store.jobs_revision, self._counting)
             self._app.jobs = JobQueue(config, store, self._app.notify, self._executor)
         except BaseException:
             self._phase = "new"

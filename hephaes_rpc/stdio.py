@@ -4,7 +4,8 @@ Strategy: ``claim()`` runs before anything else is imported.  It moves the proto
 inherits, leaves the null device as stdin and points stdout at stderr, so that whatever is printed, by Python, C or a
 child, never reaches the client.  One thread reads and decodes frames (``FrameParser`` holds no descriptor and no
 clock), one thread writes them from a queue; neither ever waits for the other, so a client that stops reading is still
-heard.
+heard.  A short frame that nothing waits before, and that the pipe has room for, is written by whoever sends it: waking
+a thread takes longer than that.
 
 The module imports the standard library only and is shared with the worker process.
 """
@@ -12,6 +13,8 @@ The module imports the standard library only and is shared with the worker proce
 import json
 import os
 import re
+import select
+import stat
 import sys
 import threading
 from collections import deque
@@ -328,12 +331,16 @@ class FrameWriter(threading.Thread):
         self._latest: dict[str, list[Any]] = {}
         self._waiting_bytes = 0
         self._open = True
+        self._room: select.poll | None = None
+        if hasattr(select, "poll") and stat.S_ISFIFO(os.fstat(fd).st_mode):
+            self._room = select.poll()
+            self._room.register(fd, select.POLLOUT)
 
     def send(self, body: bytes, key: str | None = None) -> None:
         """Queue one message; a waiting message with the same ``key`` is replaced where it stands.  Never blocks."""
         frame = b"Content-Length: %d\r\n\r\n%b\n" % (len(body) + 1, body)
         with self._changed:
-            if not self._open:
+            if not self._open or self._written(frame):
                 return
             waiting = self._latest.get(key) if key is not None else None
             if waiting is not None:
@@ -351,6 +358,17 @@ class FrameWriter(threading.Thread):
             self._changed.notify()
         if full:
             self._gone()
+
+    def _written(self, frame: bytes) -> bool:
+        """Write a frame here and now, if that blocks nobody: a pipe with any room takes PIPE_BUF bytes at once."""
+        if self._waiting_bytes or self._room is None or len(frame) > select.PIPE_BUF:
+            return False
+        if self._room.poll(0) != [(self._fd, select.POLLOUT)]:
+            return False
+        try:
+            return os.write(self._fd, frame) == len(frame)
+        except OSError:  # the thread will find the same
+            return False
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything is written; False when time runs out."""

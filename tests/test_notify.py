@@ -160,11 +160,11 @@ REPORT = {"kind": "report", "message": "file 0", "percentage": 100}
 
 def test_trace_is_told_when_it_is_on() -> None:
     def play(notifier: Notifier) -> None:
-        notifier.log_trace("off", "more")
+        notifier.log_trace(lambda: ("off", "more"))
         notifier.trace = "messages"
-        notifier.log_trace("on", "more")
+        notifier.log_trace(lambda: ("on", "more"))
         notifier.trace = "verbose"
-        notifier.log_trace("loud", "more")
+        notifier.log_trace(lambda: ("loud", "more"))
 
     assert [params for _, params, _ in run(play, 0)] == [
         {"message": "on", "verbose": None},

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -151,19 +152,29 @@ def test_json_comes_exactly(value: Any) -> None:
     assert decode(json.dumps(value).encode()) == value
 
 
+def framed(*bodies: bytes) -> bytes:
+    return b"".join(b"Content-Length: %d\r\n\r\n%b\n" % (len(each) + 1, each) for each in bodies)
+
+
+def read_all(fd: int, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        found += os.read(fd, size)
+    return found
+
+
 def test_the_writer_keeps_order_replaces_by_key_and_gives_up_on_a_full_backlog() -> None:
     read_fd, write_fd = os.pipe()
     gone = threading.Event()
     writer = FrameWriter(write_fd, gone.set)
-    writer.send(b"1")
+    long = b"0" * select.PIPE_BUF
+    writer.send(long)
     for number in range(5):
         writer.send(b"[%d]" % number, "key")
     writer.send(b"2")
     writer.start()
     assert writer.flush(5)
-    assert os.read(read_fd, 1000) == b"".join(
-        b"Content-Length: %d\r\n\r\n%b\n" % (len(b) + 1, b) for b in (b"1", b"[4]", b"2")
-    )
+    assert read_all(read_fd, len(framed(long, b"[4]", b"2"))) == framed(long, b"[4]", b"2")
     started = time.monotonic()
     while not gone.is_set():
         writer.send(b"x" * 10_000_000)
@@ -173,6 +184,25 @@ def test_the_writer_keeps_order_replaces_by_key_and_gives_up_on_a_full_backlog()
     os.close(read_fd)
     writer.join(5)
     assert not writer.is_alive()
+    os.close(write_fd)
+
+
+def test_a_short_frame_needs_no_thread_while_the_pipe_has_room() -> None:
+    read_fd, write_fd = os.pipe()
+    writer = FrameWriter(write_fd, lambda: pytest.fail("only a backlog means gone"))
+    sent = [b"%d" % number for number in range(20_000)]
+    for body in sent[:10_000]:
+        writer.send(body)
+    there = os.read(read_fd, 1 << 20)
+    assert len(there) > 30_000
+    assert framed(*sent).startswith(there)
+    writer.start()
+    for body in sent[10_000:]:
+        writer.send(body)
+    assert there + read_all(read_fd, len(framed(*sent)) - len(there)) == framed(*sent)
+    os.close(read_fd)
+    writer.send(b"too late")
+    writer.join(5)
     os.close(write_fd)
 
 

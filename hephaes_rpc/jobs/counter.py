@@ -1,7 +1,8 @@
 """Counts the jobs of all open workspaces for who asks all the time, and keeps nobody waiting for a database.
 
 Strategy: a thread of its own counts.  A request takes part in the next count that begins, so many at once cost one
-count; what has not come back within LIMIT_S is not known, and while a count hangs nobody waits at all.
+count; what has not come back within LIMIT_S is not known, and while a count hangs nobody waits at all.  As long as this
+process has changed no job, a count serves for FRESH_S, in which what others have changed is not told either.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 LIMIT_S = 0.25
+FRESH_S = 0.25
 
 logger = logging.getLogger(__name__)
 
@@ -22,18 +24,25 @@ class JobCounter:
 
     Args:
         count: Counts; called in the executor, once at a time.
+        revision: Another value whenever this process has changed a job.
         executor: Has a thread for this alone.
     """
 
-    def __init__(self, count: Callable[[], Counts], executor: Executor) -> None:
+    def __init__(self, count: Callable[[], Counts], revision: Callable[[], object], executor: Executor) -> None:
         self._count = count
+        self._revision = revision
         self._executor = executor
+        self._known: tuple[Counts, object, float] | None = None
         self._loop = asyncio.get_running_loop()
         self._next: asyncio.Future[Counts | None] | None = None
         self._began: float | None = None
 
     async def now(self) -> Counts | None:
-        """The counts of a moment after the call; None when a database does not answer."""
+        """The counts, with every change that this process had made by now; None when a database does not answer."""
+        if self._known is not None:
+            counts, revision, at = self._known
+            if time.monotonic() - at < FRESH_S and revision == self._revision():
+                return counts
         if self._began is not None and time.monotonic() - self._began > LIMIT_S:
             return None
         if self._next is None:
@@ -46,15 +55,19 @@ class JobCounter:
 
     def _begin(self) -> None:
         asked, self._next = self._next, None
-        self._began = time.monotonic()
+        self._began = began = time.monotonic()
+        revision = self._revision()
         counting = self._loop.run_in_executor(self._executor, self._count)
-        counting.add_done_callback(lambda counted: self._ended(counted, asked))
+        counting.add_done_callback(lambda counted: self._ended(counted, asked, (revision, began)))
 
-    def _ended(self, counted: asyncio.Future[Counts], asked: asyncio.Future[Counts | None] | None) -> None:
+    def _ended(
+        self, counted: asyncio.Future[Counts], asked: asyncio.Future[Counts | None] | None, of: tuple[object, float]
+    ) -> None:
         self._began = None
         found = None
         try:
             found = counted.result()
+            self._known = (found, *of)
         except Exception:
             logger.exception("jobs cannot be counted")
         if asked is not None and not asked.done():

@@ -288,6 +288,11 @@ class AppStore:
                 queued, running = queued + counts["queued"], running + counts["running"]
         return queued, running
 
+    def jobs_revision(self) -> tuple[int, int]:
+        """What changes whenever this process changes a job, or opens or closes a workspace; waits for nothing."""
+        opened = self.opened()
+        return hash(tuple(map(id, opened))), sum(each.db.own("jobs") for each in opened)
+
     def databases(self) -> list[tuple[OpenWorkspace | None, Database]]:
         """The registry, under None, and the databases of the workspaces that are open."""
         return [(None, self._db), *((each, each.db) for each in self.opened())]

@@ -179,6 +179,10 @@ class Database:
                 self._watching = self._connections.lend()
             return int(value(self._watching, "PRAGMA data_version"))
 
+    def own(self, noun: str) -> int:
+        """How often this process has changed a noun; only growth means anything."""
+        return self._own[noun]
+
     def others(self) -> dict[str, int]:
         """How often other processes have changed each noun; only growth means anything."""
         with self._committing, self.read() as session:
