@@ -1,8 +1,8 @@
 """Which of many short texts hold a needle: one pass over their bytes, which lie behind each other.
 
 Strategy: the pass runs from one place where the needle's two rarest bytes stand to the next, across texts; only there
-the whole needle is compared.  Texts are kept apart by a byte that no needle holds, so that none is found across two, and
-after a hit the pass goes on behind that text.  Linear in the bytes.
+the whole needle is compared.  Texts are kept apart by a byte that no needle holds, so that none is found across two,
+and after a hit the pass goes on behind that text.  Linear in the bytes.
 """
 
 

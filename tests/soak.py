@@ -4,7 +4,8 @@
 
 Strategy: hypothesis draws params from each method's schemas; half of them are spoiled, and ids are often those of
 things that are there.  Every request must be answered once, and with no -32603.  After a warm-up the memory of the
-sidecar, its threads and its open files are sampled: none of them may rise.
+sidecar, its threads and its open files are sampled: none of them may rise.  A run of minutes begins with a workspace
+whose lists fill the longest page, so that answers which grow with what is there are not taken for a leak.
 """
 
 import contextlib
@@ -34,6 +35,9 @@ BATCH = 40
 EXAMPLES = 20
 """Of one run of hypothesis, which begins with the simplest ones: a tenth of them."""
 SLOPE_BYTES_PER_10_MIN = 1 << 20
+LONG_S = 300
+FULL_PAGE = 500
+FILES_PER_CONVERSION = 3
 Schema = dict[str, Any]
 
 
@@ -134,6 +138,30 @@ class Soak:
             self.sidecar.request("assets/index", {"asset_id": asset})
         self.know()
 
+    def fill(self) -> None:
+        """Have more of everything than a page can hold."""
+        logs = self.place / "many"
+        logs.mkdir()
+        for k in range(FULL_PAGE):
+            write_mcap(logs / f"{k}.mcap", samples(5, seed=k))
+        self.sidecar.request("assets/scanDirectory", {"directory_path": str(logs)}, timeout=300)
+        self.sidecar.request("assets/reindexAll", timeout=600)
+        spec = {
+            "schema": {"name": "cmd", "version": 1},
+            "row_strategy": {"kind": "per-message", "topic": "/cmd_vel"},
+            "features": {"x": {"source": {"kind": "path", "topic": "/cmd_vel", "field_path": "linear.x"}}},
+        }
+        for k in range(FULL_PAGE):
+            self.sidecar.request("tags/create", {"name": f"tag {k}"})
+            self.sidecar.request("conversionConfigs/create", {"name": f"config {k}", "spec": spec})
+        ids = [item["id"] for item in self.sidecar.request("assets/list", {"limit": FULL_PAGE})["items"]]
+        made = [
+            self.sidecar.request("conversions/create", {"asset_ids": [each], "output": {"format": "parquet"}})["job_id"]
+            for each in ids[: FULL_PAGE // FILES_PER_CONVERSION]
+        ]
+        for job in made:
+            self.sidecar.wait_for_job(job, timeout=900)
+
     def know(self) -> None:
         """Learn the ids of what is there."""
         for noun, name in (
@@ -227,6 +255,8 @@ def soak(place: Path, seconds: float, seed: int) -> Soak:
     with Sidecar(place / "data", env={"HEPHAES_MAX_WORKERS": "1"}) as sidecar:
         found = Soak(sidecar, place, random.Random(seed))
         found.prepare()
+        if seconds >= LONG_S:
+            found.fill()
         document = sidecar.request("rpc.discover")
         started: float | None = None
         rounds = 0
@@ -296,6 +326,9 @@ def main() -> int:
     if len(late) > 1:
         print(f"memory {late[0][1] / 1e6:.1f} -> {late[-1][1] / 1e6:.1f} MB, slope", end=" ")
         print(f"{slope([(at, rss) for at, rss, *_ in late]) * 600 / 1e6:.2f} MB in 10 minutes")
+        print(
+            "MB by the minute:", *(f"{rss / 1e6:.0f}" for _, rss, *_ in found.samples[:: len(found.samples) // 30 or 1])
+        )
         print(f"threads {late[0][2]} -> {late[-1][2]}, open files {late[0][3]} -> {late[-1][3]}")
     print(*wrong[:20], sep="\n")
     for _, _, incident in found.bugs[:5]:
