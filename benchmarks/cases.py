@@ -146,6 +146,17 @@ def _describe() -> list[Case]:
     return cases
 
 
+def _serving() -> list[Case]:
+    """The sidecar alone, and how long a conversion takes to begin."""
+    logs = (FULL / "numeric-zstd.mcap", FULL / "numeric-lz4.bag", FULL / "sensor-zstd.mcap")
+    return [
+        Case("start", own("serving.py", "start")),
+        Case("calls", own("serving.py", "calls")),
+        Case("logs", own("serving.py", "logs", *logs)),
+        Case("opening", own("serving.py", "opening", SMALL / "numeric-zstd.mcap")),
+    ]
+
+
 def _kernels() -> list[Case]:
     """The native parts alone, in one process each."""
     return [
@@ -210,9 +221,11 @@ GROUPS: dict[str, Callable[[], list[Case]]] = {
     "sensor-parquet-small": lambda: _parquet(SMALL / "sensor-zstd.mcap", slow=False),
     "sensor-parquet": lambda: _parquet(FULL / "sensor-zstd.mcap", slow=True),
     "sensor-tfrecord-small": lambda: _tfrecord(SMALL / "sensor-zstd.mcap"),
+    "sensor-tfrecord": lambda: _tfrecord(FULL / "sensor-zstd.mcap", engine_only=True),
     "sensor-spec-small": lambda: _spec(SMALL / "sensor-zstd.mcap"),
     "containers": _containers,
     "describe": _describe,
+    "serving": _serving,
     "kernels": _kernels,
     "writers": _writers,
     "growth-numeric": lambda: _growth("numeric"),
