@@ -77,6 +77,23 @@ def test_convert_opens_the_log_before_it_loads_what_writes(data, tmp_path):
     assert ours(found, "", OURS) == {"serde"}
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--layout", "topics"),
+        ("--resample-hz", "10", "--method", "downsample"),
+        ("--resample-hz", "10", "--method", "interpolate"),
+    ],
+)
+@pytest.mark.parametrize("output", ["parquet", "tfrecord"])
+def test_a_conversion_without_features_never_loads_the_functions_of_every_kernel(data, tmp_path, output, options):
+    out = str(tmp_path / "out")
+    run = f"from hephaes_rpc.cli.commands import run; import sys; assert run(sys.argv[1:]) == 0; {AT_END}"
+    found = loaded(run, "convert", "-o", out, "--format", output, *options, data / "imu-joint-state.mcap")
+    assert "pyarrow" in found
+    assert not costly(found) & {"pyarrow.compute", "pyarrow.dataset"}
+
+
 def test_a_worker_waits_with_what_indexing_needs():
     found = loaded(f"from hephaes_rpc.jobs import worker; worker.warm_up(); {AT_END}")
     assert costly(found) <= {"mcap", "numpy"}

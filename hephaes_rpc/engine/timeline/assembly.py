@@ -26,7 +26,7 @@ from hephaes_rpc.engine.timeline.ahead import ReadAhead
 from hephaes_rpc.engine.timeline.blend import blend, blended_part
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.plan import Int64s, Numbers, Picks, Table, narrow
-from hephaes_rpc.engine.timeline.spread import row_bytes, spread
+from hephaes_rpc.engine.timeline.spread import gather, row_bytes, spread
 
 FLUSH_BYTES = 8 << 20
 BATCH_BYTES = 8 << 20
@@ -175,7 +175,7 @@ class Source:
         values = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
         if stop - start == len(arrivals) and bool(np.all(arrivals[1:] > arrivals[:-1])):
             return values
-        return values.take(pa.array(arrivals - start))
+        return gather(values, arrivals - start)
 
     def _arrivals(self, messages: Int64s) -> Int64s:
         """When used messages, counted in time order, arrive."""

@@ -15,8 +15,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from hephaes_rpc.engine.messages.msgdef import TIMES, Definition
+from hephaes_rpc.engine.timeline.spread import gather
 
 Floats = NDArray[np.float64]
+Numbers = NDArray[np.generic]
 
 QUATERNION = "geometry_msgs/msg/Quaternion"
 _NEARLY_PARALLEL = 1.0 - 1e-9
@@ -150,11 +152,11 @@ def _blend_lists(lo: pa.Array, hi: pa.Array, weight: Floats, definition: Definit
         size = lo.type.list_size
         items = _blend(_items(lo), _items(hi), np.repeat(weight, size), definition, base)
         return pa.Array.from_buffers(lo.type, len(lo), [None], children=[items])
-    lengths = _lengths(lo)
-    same = lengths == _lengths(hi)
+    lengths = np.diff(_offsets(lo))
+    same = lengths == np.diff(_offsets(hi))
     if not same.all():
         weight, hi = _hold(lo, hi, weight, same)
-    items = _blend(lo.flatten(), hi.flatten(), np.repeat(weight, lengths), definition, base)
+    items = _blend(_elements(lo), _elements(hi), np.repeat(weight, lengths), definition, base)
     offsets = np.zeros(len(lo) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
     return pa.Array.from_buffers(lo.type, len(lo), [None, pa.py_buffer(offsets)], children=[items])
@@ -163,7 +165,7 @@ def _blend_lists(lo: pa.Array, hi: pa.Array, weight: Floats, definition: Definit
 def _hold(lo: pa.Array, hi: pa.Array, weight: Floats, usable: NDArray[np.bool_]) -> tuple[Floats, pa.Array]:
     """Weight and ``hi`` such that rows that are not usable hold ``lo``."""
     source = np.arange(len(lo)) + np.where(usable, len(lo), 0)
-    return np.where(usable, weight, 0.0), pa.concat_arrays([lo, hi]).take(pa.array(source))
+    return np.where(usable, weight, 0.0), gather(pa.concat_arrays([lo, hi]), source)
 
 
 def _items(array: pa.Array) -> pa.Array:
@@ -171,23 +173,25 @@ def _items(array: pa.Array) -> pa.Array:
     return array.values.slice(array.offset * size, len(array) * size)
 
 
-def _lengths(array: pa.Array) -> NDArray[np.int64]:
+def _elements(array: pa.Array) -> pa.Array:
+    """The elements of lists, none of which is null, one list after the other."""
+    offsets = _offsets(array)
+    return array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+
+
+def _offsets(array: pa.Array) -> NDArray[np.int32]:
     if not len(array):
-        return np.empty(0, np.int64)
-    offsets = np.frombuffer(array.buffers()[1], np.int32, count=len(array) + 1, offset=array.offset * 4)
-    return np.diff(offsets).astype(np.int64)
+        return np.zeros(1, np.int32)
+    return np.frombuffer(array.buffers()[1], np.int32, count=len(array) + 1, offset=array.offset * 4)
 
 
-def _values(array: pa.Array) -> NDArray[np.generic]:
+def _values(array: pa.Array) -> Numbers:
     """The values of a primitive array; what lies under a null is there but means nothing."""
     kind = np.dtype(array.type.to_pandas_dtype())
     buffer = array.buffers()[1]
     if buffer is None or not len(array):
         return np.empty(0, kind)
-    return cast(
-        NDArray[np.generic],
-        np.frombuffer(buffer, kind, count=len(array), offset=array.offset * kind.itemsize),
-    )
+    return cast(Numbers, np.frombuffer(buffer, kind, count=len(array), offset=array.offset * kind.itemsize))
 
 
 def _struct(like: pa.Array, members: list[pa.Array]) -> pa.Array:
