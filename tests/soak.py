@@ -161,6 +161,8 @@ class Soak:
         ]
         for job in made:
             self.sidecar.wait_for_job(job, timeout=900)
+        while sum(self.sidecar.request("health")["jobs"].values()):  # analyses, which come by themselves
+            time.sleep(1)
 
     def know(self) -> None:
         """Learn the ids of what is there."""

@@ -20,6 +20,8 @@ from hephaes_rpc.store.values import from_json, new_id, now_us, to_json, to_time
 MAX_ATTEMPTS = 3
 PRIORITIES: dict[JobType, int] = {"index": 10, "convert": 0, "analyze": -10}
 """What somebody waits for comes first; what nobody asked for waits for all others."""
+ASKED_FOR = -5
+"""Of an ``analyze`` job that somebody does ask for: before those that follow an index by themselves."""
 MAX_WAIT_US = 60_000_000
 """A time further off than this was written by a clock that has been set back since."""
 _IS_DUE = "coalesce(j.not_before NOT BETWEEN :now + 1 AND :now + :most, 1)"
@@ -75,24 +77,35 @@ class Jobs:
     def index_once(self, asset_id: str, config: dict[str, Any], payload: dict[str, Any]) -> tuple[Job, bool]:
         """The index job of an asset that waits or is at work, else a new one; whether it is new."""
         with self._db.write("jobs") as session:
-            return self._once(session, "index", asset_id, config, payload)
+            return self._once(session, "index", asset_id, config, payload, PRIORITIES["index"])
 
     def analyze_once(
         self, asset_id: str, config: dict[str, Any], payload: dict[str, Any], *, again: bool
     ) -> tuple[Job, bool] | None:
         """The ``analyze`` job of an asset that waits or is at work, else a new one; whether it is new.
 
-        Unless ``again`` there is none for an asset that has been analyzed as it is.
+        Args:
+            again: Somebody asks for it: it goes before others of its type, even of an asset that has been analyzed as
+                it is.  Otherwise there is none for such.
         """
         with self._db.write("jobs") as session:
             if not again and basis_of(session, asset_id) == "messages":
                 return None
-            return self._once(session, "analyze", asset_id, config, payload)
+            priority = ASKED_FOR if again else PRIORITIES["analyze"]
+            return self._once(session, "analyze", asset_id, config, payload, priority)
 
     def _once(
-        self, session: Session, type_: JobType, asset_id: str, config: dict[str, Any], payload: dict[str, Any]
+        self,
+        session: Session,
+        type_: JobType,
+        asset_id: str,
+        config: dict[str, Any],
+        payload: dict[str, Any],
+        priority: int,
     ) -> tuple[Job, bool]:
         active = _active(session, type_, asset_id)
+        if active is not None:
+            session.run("UPDATE jobs SET priority = ?1 WHERE id = ?2 AND priority < ?1", (priority, active))
         job_id = active or insert_job(
             session,
             self._places,
@@ -104,6 +117,7 @@ class Jobs:
             policy=None,
             max_attempts=MAX_ATTEMPTS,
             retry_of=None,
+            priority=priority,
         )
         return get_job(session, self._places, job_id), active is None
 

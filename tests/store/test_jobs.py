@@ -337,6 +337,16 @@ def test_a_job_waits_for_what_it_needs(workspace: OpenWorkspace, asset: Asset) -
     assert jobs.claim_job(again.id, "me") is not None
 
 
+def test_an_analysis_that_is_asked_for_goes_before_those_that_are_not(workspace: OpenWorkspace, asset: Asset) -> None:
+    other = workspace.assets.register(Path("/logs/b.bag"), 1, 1)
+    first, second = (workspace.jobs.analyze_once(each.id, {}, {}, again=False) for each in (asset, other))
+    assert first is not None
+    assert second is not None
+    assert workspace.jobs.analyze_once(other.id, {}, {}, again=True) == (second[0], False)
+    found = [workspace.jobs.claim("me"), workspace.jobs.claim("me")]
+    assert [job.id if job else None for job in found] == [second[0].id, first[0].id]
+
+
 def test_urgent_types_go_first_and_may_be_chosen(workspace: OpenWorkspace, asset: Asset) -> None:
     analyze, convert, index = (workspace.jobs.create(t, [asset.id], {}, {}) for t in ("analyze", "convert", "index"))  # type: ignore[arg-type]
     found = [workspace.jobs.claim("me", ("convert", "analyze")), *(workspace.jobs.claim("me") for _ in range(2))]
