@@ -4,8 +4,8 @@ Strategy: ``claim()`` runs before anything else is imported.  It moves the proto
 inherits, leaves the null device as stdin and points stdout at stderr, so that whatever is printed, by Python, C or a
 child, never reaches the client.  One thread reads and decodes frames (``FrameParser`` holds no descriptor and no
 clock), one thread writes them from a queue; neither ever waits for the other, so a client that stops reading is still
-heard.  A short frame that nothing waits before, and that the pipe has room for, is written by whoever sends it: waking
-a thread takes longer than that.
+heard.  A short frame that nothing waits before, and that there is room for, is written by whoever sends it: waking a
+thread takes longer than that.
 
 The module imports the standard library only and is shared with the worker process.
 """
@@ -332,7 +332,8 @@ class FrameWriter(threading.Thread):
         self._waiting_bytes = 0
         self._open = True
         self._room: select.poll | None = None
-        if hasattr(select, "poll") and stat.S_ISFIFO(os.fstat(fd).st_mode):
+        mode = os.fstat(fd).st_mode
+        if hasattr(select, "poll") and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
             self._room = select.poll()
             self._room.register(fd, select.POLLOUT)
 
@@ -360,7 +361,7 @@ class FrameWriter(threading.Thread):
             self._gone()
 
     def _written(self, frame: bytes) -> bool:
-        """Write a frame here and now, if that blocks nobody: a pipe with any room takes PIPE_BUF bytes at once."""
+        """Write a frame here and now, if that blocks nobody: what has any room takes PIPE_BUF bytes at once."""
         if self._waiting_bytes or self._room is None or len(frame) > select.PIPE_BUF:
             return False
         if self._room.poll(0) != [(self._fd, select.POLLOUT)]:
