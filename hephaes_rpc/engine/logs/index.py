@@ -68,10 +68,10 @@ class ChunkEntries:
 
     def connections(self) -> list[int]:
         """The connections of messages ``in_runs``, in order."""
-        ids: list[int] = self.connection[
-            np.append(True, self.connection[1:] != self.connection[:-1])[: len(self)]
-        ].tolist()
-        return ids
+        if not len(self):
+            return []
+        begins = np.flatnonzero(self.connection[1:] != self.connection[:-1]) + 1
+        return [int(self.connection[0]), *self.connection[begins].tolist()]
 
     def of_connections(self, ids: Iterable[int]) -> Self:
         """The messages of these connections only."""

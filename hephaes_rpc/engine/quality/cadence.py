@@ -102,12 +102,13 @@ class Cadence:
         self.times = np.sort(times)
 
     def _measure(self, steps: Int64s, tick_ns: int, may_be_steady: bool) -> None:
-        rising = steps[steps > 0]
-        period = float(np.median(steps))
-        if period <= 0 and len(rising) * 2 >= len(steps):
-            period = float(np.median(rising))
-        self.period_ns = round(period)
-        self.jitter_ns = round(_median(np.abs(steps - period)))
+        period = _median(steps)
+        if period <= 0:
+            rising = steps[steps > 0]
+            if len(rising) * 2 >= len(steps):
+                period = _median(rising)
+        jitter = _median(np.abs(steps - period))
+        self.period_ns, self.jitter_ns = round(period), round(jitter)
         if not may_be_steady or len(self.times) < at.MIN_MESSAGES or self.times[-1] - self.times[0] < at.MIN_SPAN_NS:
             return
         if self.jitter_ns > at.MAX_SPREAD * period:
@@ -123,7 +124,10 @@ class Cadence:
             # Ticks put messages off by whole periods, for as long as it takes: only what lacks in the end is lost.
             lacking = max(0, round(float(np.sum(steps[usual] / period - 1.0))))
             losses = np.sort(losses[np.argsort(-lost[losses], kind="stable")[:lacking]])
-        if not self._is_beat(steps[usual], period, lost[losses]):
+        beats = steps[usual]
+        if len(beats) < len(steps):
+            jitter = _median(np.abs(beats - period)) if len(beats) else 0.0
+        if not self._is_beat(beats, period, jitter, lost[losses]):
             self.stretches = []
             return
         self.is_steady = True
@@ -134,7 +138,7 @@ class Cadence:
         return Silence(int(self.times[step]), int(self.times[step + 1]), missing)
 
     @staticmethod
-    def _is_beat(steps: Int64s, period: float, lost: Floats) -> bool:
+    def _is_beat(steps: Int64s, period: float, jitter: float, lost: Floats) -> bool:
         """Whether steps keep to a beat: what is lost are whole periods, and jitter does not add up."""
         if len(steps) < at.MIN_MESSAGES // 2:
             return False
@@ -142,7 +146,6 @@ class Cadence:
             near = np.abs(lost - np.round(lost)) <= at.ON_BEAT
             if np.count_nonzero(near) < at.MIN_ON_BEAT * len(lost):
                 return False
-        jitter = _median(np.abs(steps - period))
         if jitter <= at.TIGHT * period or len(steps) < 2 * at.LOCKED_OVER:
             return True
         sums = np.convolve(steps - period, np.ones(at.LOCKED_OVER), "valid")
@@ -150,12 +153,18 @@ class Cadence:
         return bool(together <= at.LOCKED * jitter * at.LOCKED_OVER**0.5)
 
 
-def _median(values: Floats) -> float:
-    """As ``np.median`` of finite numbers, at least one; that imports ``numpy.ma`` to look for others."""
-    half = len(values) // 2
-    first = half - 1 + len(values) % 2
-    parted = np.partition(values, (first, half))
-    return float((parted[first] + parted[half]) / 2)
+def _median(values: Int64s | Floats) -> float:
+    """Of at least one finite number."""
+    return float(_medians(values))
+
+
+def _medians(values: Int64s | Floats) -> Floats:
+    """As ``np.median`` of finite numbers along the last axis, in a quarter of its time: it looks for one place only."""
+    half = values.shape[-1] // 2
+    parted = np.partition(values, half)
+    upper = parted[..., half]
+    lower = upper if values.shape[-1] % 2 else parted[..., :half].max(axis=-1)
+    return np.asarray(lower / 2 + upper / 2, np.float64)
 
 
 def _lost_periods(steps: Int64s, period: float, gaps: Bools, usual: Bools) -> Floats:
@@ -188,12 +197,12 @@ def _stretches(times: Int64s, steps: Int64s, gaps: Bools, period: float) -> tupl
     if n_blocks < 3:
         return [], inside
     blocks = usable[: n_blocks * size].reshape(n_blocks, size)
-    medians = np.median(steps[blocks], axis=1)
+    medians = _medians(steps[blocks])
     differs = (medians > period * at.RATE_CHANGE) | (medians < period / at.RATE_CHANGE)
     found = []
     edges = np.flatnonzero(np.diff(np.concatenate(([0], differs.astype(np.int8), [0]))))
     for first, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        own = float(np.median(steps[blocks[first:stop].ravel()]))
+        own = _median(steps[blocks[first:stop].ravel()])
         low, high = _grown(steps, gaps, int(blocks[first, 0]), int(blocks[stop - 1, -1]), period, own)
         start_ns, end_ns = int(times[low]), int(times[high + 1])
         if end_ns - start_ns >= at.MIN_STRETCH_NS and high - low >= at.MIN_STRETCH_MESSAGES:

@@ -15,6 +15,7 @@ from hephaes_rpc.engine.timeline.window import WHOLE, Window
 from hephaes_rpc.model.quality import Finding, FindingKind, Quality, Severity, TopicQuality
 
 _TICK_SAMPLE = 100_000
+_FEW_TICKS = 100
 
 
 @define(eq=False)
@@ -271,9 +272,12 @@ def tick_of(times: Sequence[Int64s]) -> int:
     """The greatest time of which all log times (their first ones) are a multiple, from the first on, ns; at least 1."""
     tick = 0
     begin = min((int(each[0]) for each in times if len(each)), default=0)
-    for each in times:
-        if len(each):
-            tick = int(np.gcd(tick, np.gcd.reduce(each[:_TICK_SAMPLE] - begin)))
+    for first, last in ((0, _FEW_TICKS), (_FEW_TICKS, _TICK_SAMPLE)):
+        for each in times:
+            if len(each) > first:
+                tick = int(np.gcd(tick, np.gcd.reduce(each[first:last] - begin)))
+        if tick == 1:
+            break
     return max(tick, 1)
 
 
