@@ -59,6 +59,7 @@ def test_inspect_loads_numpy_and_one_reader(data, log, reader):
     assert not ours(found, "engine.messages.", PARSERS)
     assert ours(found, "", OURS) == {"model."}
     assert [name for name in found if name.startswith("hephaes_rpc.model.")] == ["hephaes_rpc.model.quality"]
+    assert not [name for name in found if name.startswith("__editable__")], "an install that finds modules by a program"
 
 
 def test_reading_every_message_loads_neither_arrow_nor_what_serves(data):
