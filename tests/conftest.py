@@ -17,6 +17,7 @@ DATA = HERE / "data"
 LONG = tuple(
     HERE / name
     for name in (
+        "faults/test_soak.py",
         "test_build.py",
         "e2e/test_scripts.py",
         "e2e/test_jobs.py",

@@ -4,7 +4,7 @@
 
 Strategy: hypothesis draws params from each method's schemas; half of them are spoiled, and ids are often those of
 things that are there.  Every request must be answered once, and with no -32603.  After a warm-up the memory of the
-sidecar, its threads and its open files are sampled: none of them may rise.  A run of minutes begins with a workspace
+sidecar, its threads and its open files are sampled: none of them may rise.  A long run by hand begins with a workspace
 whose lists fill the longest page, so that answers which grow with what is there are not taken for a leak.
 """
 
@@ -35,7 +35,7 @@ BATCH = 40
 EXAMPLES = 20
 """Of one run of hypothesis, which begins with the simplest ones: a tenth of them."""
 SLOPE_BYTES_PER_10_MIN = 1 << 20
-LONG_S = 300
+LONG_MIN = 5
 FULL_PAGE = 500
 FILES_PER_CONVERSION = 3
 Schema = dict[str, Any]
@@ -252,12 +252,17 @@ def slope(points: list[tuple[float, int]]) -> float:
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
 
 
-def soak(place: Path, seconds: float, seed: int) -> Soak:
-    """Ask for so long from the first question on; raises AssertionError at once when an answer is missing."""
+def soak(place: Path, seconds: float, seed: int, *, full: bool = False, pause_s: float = 0.0) -> Soak:
+    """Ask for so long from the first question on; raises AssertionError at once when an answer is missing.
+
+    Args:
+        full: Begin with lists that fill the longest page.
+        pause_s: Leave the machine to others for so long after each batch of requests.
+    """
     with Sidecar(place / "data", env={"HEPHAES_MAX_WORKERS": "1"}) as sidecar:
         found = Soak(sidecar, place, random.Random(seed))
         found.prepare()
-        if seconds >= LONG_S:
+        if full:
             found.fill()
         document = sidecar.request("rpc.discover")
         started: float | None = None
@@ -274,6 +279,7 @@ def soak(place: Path, seconds: float, seed: int) -> Soak:
                 found.convert()
                 found.know()
             found.ask(batch)
+            time.sleep(pause_s)
             if not found.samples or now - found.samples[-1][0] > min(5.0, seconds / 20):
                 found.sample(now)
 
@@ -319,7 +325,7 @@ def main() -> int:
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     with tempfile.TemporaryDirectory() as place:
-        found = soak(Path(place), minutes * 60, seed)
+        found = soak(Path(place), minutes * 60, seed, full=minutes >= LONG_MIN)
         log = Path(place) / "data" / "logs" / "sidecar.log"
         told = log.read_text() if log.exists() else ""
     wrong = report(found, minutes * 60 * 0.3)
