@@ -5,7 +5,8 @@
 Strategy: hypothesis draws params from each method's schemas; half of them are spoiled, and ids are often those of
 things that are there.  Every request must be answered once, and with no -32603.  After a warm-up the memory of the
 sidecar, its threads and its open files are sampled: none of them may rise.  A long run by hand begins with a workspace
-whose lists fill the longest page, so that answers which grow with what is there are not taken for a leak.
+whose lists fill the longest page and whose documents fill what is remembered of them, so that what grows up to a bound
+is not taken for a leak.
 """
 
 import contextlib
@@ -38,6 +39,7 @@ SLOPE_BYTES_PER_10_MIN = 1 << 20
 LONG_MIN = 5
 FULL_PAGE = 500
 FILES_PER_CONVERSION = 3
+FEATURES = 17
 Schema = dict[str, Any]
 
 
@@ -146,12 +148,13 @@ class Soak:
             write_mcap(logs / f"{k}.mcap", samples(5, seed=k))
         self.sidecar.request("assets/scanDirectory", {"directory_path": str(logs)}, timeout=300)
         self.sidecar.request("assets/reindexAll", timeout=600)
-        spec = {
-            "schema": {"name": "cmd", "version": 1},
-            "row_strategy": {"kind": "per-message", "topic": "/cmd_vel"},
-            "features": {"x": {"source": {"kind": "path", "topic": "/cmd_vel", "field_path": "linear.x"}}},
-        }
+        feature = {"source": {"kind": "path", "topic": "/cmd_vel", "field_path": "linear.x"}}
         for k in range(FULL_PAGE):
+            spec = {
+                "schema": {"name": f"speeds {k}", "version": 1},
+                "row_strategy": {"kind": "per-message", "topic": "/cmd_vel"},
+                "features": {f"x{n}": feature for n in range(FEATURES)},
+            }
             self.sidecar.request("tags/create", {"name": f"tag {k}"})
             self.sidecar.request("conversionConfigs/create", {"name": f"config {k}", "spec": spec})
         ids = [item["id"] for item in self.sidecar.request("assets/list", {"limit": FULL_PAGE})["items"]]
@@ -161,8 +164,6 @@ class Soak:
         ]
         for job in made:
             self.sidecar.wait_for_job(job, timeout=900)
-        while sum(self.sidecar.request("health")["jobs"].values()):  # analyses, which come by themselves
-            time.sleep(1)
 
     def know(self) -> None:
         """Learn the ids of what is there."""
