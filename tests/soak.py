@@ -183,7 +183,7 @@ class Soak:
         """Have one more job in the background, unless many wait."""
         jobs = self.sidecar.request("health")["jobs"]
         ids = self.sidecar.request("assets/list", {"status": "indexed", "limit": 5})["items"]
-        if ids and jobs["queued"] + jobs["running"] < 3:
+        if ids and jobs is not None and jobs["queued"] + jobs["running"] < 3:
             asset = self.chance.choice(ids)["id"]
             output = {"format": self.chance.choice(("parquet", "tfrecord"))}
             self.sidecar.request("conversions/create", {"asset_ids": [asset], "output": output})
