@@ -214,15 +214,12 @@ class Protocol(JsonRPCProtocol):
 
     def _runner(self, lane: Lane) -> Callable[[Call], Any]:
         """A handler of the kind that pygls runs where ``lane`` says."""
+        if lane is Lane.LONG:
+            return Call.run_async
 
         def here(call: Call) -> bytes:
             return call.run()
 
-        async def as_task(call: Call) -> bytes:
-            return await call.run_async()
-
-        if lane is Lane.LONG:
-            return as_task
         return self._server.thread()(here) if lane is Lane.IO else here
 
     def structure_message(self, data: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from tests.soak import report, soak
 
 MINUTES = float(os.environ.get("HEPHAES_SOAK_MINUTES", "0"))
-PAUSE_S = 0.3
+PAUSE_S = 0.6
 
 
 @pytest.mark.e2e
