@@ -17,5 +17,5 @@ def test_random_requests_find_no_bug(tmp_path: Path) -> None:
     found = soak(tmp_path, seconds, seed=5, pause_s=PAUSE_S if MINUTES else 0)
     assert report(found, seconds) == []
     assert sum(found.answers.values()) > 5 * seconds
-    assert found.answers[0] > seconds
-    assert found.answers[-32602] > seconds
+    assert found.answers[0] > 1.5 * seconds
+    assert found.answers[-32602] > 1.5 * seconds
