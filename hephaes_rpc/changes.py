@@ -8,7 +8,6 @@ by the time of its last change, so that none is told twice.
 
 import logging
 import threading
-from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, get_args
 
@@ -17,7 +16,7 @@ from attrs import define, field
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model.jobs import FINAL, Job, Progress
 from hephaes_rpc.notify import Noun
-from hephaes_rpc.store.values import EPOCH
+from hephaes_rpc.store.values import EPOCH, now_us, to_time
 
 if TYPE_CHECKING:
     from hephaes_rpc.jobs.queue import JobQueue
@@ -31,7 +30,6 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.25
 LATE = timedelta(seconds=15)
 """A change of a job may become visible that long after the time it bears: its transaction waited for another."""
-KNOWN_JOBS = 10_000
 
 
 @define
@@ -41,8 +39,12 @@ class _Seen:
     data_version: int
     others: dict[str, int]
     jobs_at: datetime = EPOCH
-    jobs: OrderedDict[str, datetime] = field(factory=OrderedDict)
+    jobs: dict[str, datetime] = field(factory=dict)
     progress: dict[str, Progress] = field(factory=dict)
+
+    def reach(self, changed_at: datetime) -> None:
+        """Jobs are known up to that time; a clock that has been set back since is believed."""
+        self.jobs_at = min(max(self.jobs_at, changed_at), to_time(now_us()))
 
 
 class ForeignChanges:
@@ -80,12 +82,13 @@ class ForeignChanges:
         if seen is None:
             self._seen[db] = seen = _Seen(version, db.others())
             if workspace is not None:
-                seen.jobs_at = workspace.jobs.changed_at()
+                seen.reach(workspace.jobs.changed_at())
                 seen.jobs.update((job.id, job.updated_at) for job in workspace.jobs.changed_since(seen.jobs_at - LATE))
             return
         if version == seen.data_version:
             return
         seen.data_version = version
+        changed_at = workspace.jobs.changed_at() if workspace is not None else EPOCH
         others = db.others()
         grown = [noun for noun, n in others.items() if n > seen.others.get(noun, 0)]
         seen.others = {noun: max(n, seen.others.get(noun, 0)) for noun, n in others.items()}
@@ -96,10 +99,14 @@ class ForeignChanges:
             self._tell_progress(workspace, seen)
         if workspace is not None and "jobs" in grown:
             self._tell_jobs(workspace, seen)
+        else:  # what has changed so far is our own
+            seen.reach(changed_at)
 
     def _tell_jobs(self, workspace: "OpenWorkspace", seen: _Seen) -> None:
-        for job in workspace.jobs.changed_since(seen.jobs_at - LATE):
-            seen.jobs_at = max(seen.jobs_at, job.updated_at)
+        since = seen.jobs_at - LATE
+        seen.jobs = {job_id: at for job_id, at in seen.jobs.items() if at >= since}
+        for job in workspace.jobs.changed_since(since):
+            seen.reach(job.updated_at)
             if seen.jobs.get(job.id) == job.updated_at or self._is_ours(job):
                 continue
             seen.jobs[job.id] = job.updated_at
@@ -108,8 +115,6 @@ class ForeignChanges:
                 if job.progress is not None and job.progress.percentage == 100:
                     self._notify.job_progress(job.progress)
             self._notify.job_changed(job)
-        while len(seen.jobs) > KNOWN_JOBS:
-            seen.jobs.popitem(last=False)
 
     def _tell_progress(self, workspace: "OpenWorkspace", seen: _Seen) -> None:
         for job in workspace.jobs.at_work():

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from attrs import frozen
@@ -28,6 +28,8 @@ SendFrame = Callable[[bytes, str | None], None]
 
 COALESCE_S = 0.05
 PROGRESS_INTERVAL_S = 0.1
+TOLD_FOR = timedelta(seconds=60)
+"""What has been told of a job is known for so long: whoever watches the database has long seen it by then."""
 MAX_JOBS_TOLD = 10_000
 
 
@@ -187,9 +189,11 @@ class Notifier:
             self._flush_progress(job.id)
             self._jobs_told[job.id] = job.updated_at
             self._jobs_told.move_to_end(job.id)
-            if len(self._jobs_told) > MAX_JOBS_TOLD:
-                self._jobs_told.popitem(last=False)
             self.notify("jobs/didChange", JobChange(job))
+            oldest = next(iter(self._jobs_told.values()))
+            while oldest < job.updated_at - TOLD_FOR or len(self._jobs_told) > MAX_JOBS_TOLD:
+                self._jobs_told.popitem(last=False)
+                oldest = next(iter(self._jobs_told.values()))
 
     def has_told(self, job: Job) -> bool:
         """Whether this state of a job, or a later one, has been told."""

@@ -1,11 +1,13 @@
 """Two sidecars on one workspace: both write, each sees what the other has changed, and nothing of its own twice."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from tests.e2e.sidecar import RpcError, Sidecar
@@ -88,6 +90,30 @@ def test_a_job_of_one_is_told_by_both(pair: tuple[Sidecar, Sidecar], tmp_path: P
         )
     assert all_changed(two, "outputs") >= 1
     assert two.request("outputs/list", {})["total"] == one.request("outputs/list", {})["total"]
+
+
+def test_a_clock_that_was_ahead_hides_no_change(tmp_path: Path) -> None:
+    options = {"workspace_root": str(tmp_path / "workspace")}
+    asset = {"asset_id": ""}
+    with Sidecar(tmp_path / "one") as one:
+        one.initialize(initializationOptions=options)
+        log = write_mcap(tmp_path / "drive.mcap", samples(20))
+        asset["asset_id"] = one.request("assets/register", {"file_path": str(log)})["id"]
+        one.request("assets/index", asset)
+        assert one.shutdown() == 0
+    with contextlib.closing(apsw.Connection(str(tmp_path / "workspace" / ".hephaes" / "workspace.db"))) as database:
+        database.execute("UPDATE jobs SET updated_at = updated_at + 3600000000").fetchall()
+        assert database.changes() > 0
+    with Sidecar(tmp_path / "one") as one, Sidecar(tmp_path / "two") as two:
+        for each in (one, two):
+            each.initialize(initializationOptions=options)
+            each.request("assets/list", {})
+        settle()
+        one.request("assets/index", asset)
+        settle()
+        ids = {params["job"]["id"] for params in one.notifications("jobs/didChange")}
+        assert ids
+        assert {params["job"]["id"] for params in two.notifications("jobs/didChange")} == ids
 
 
 def test_reads_are_told_to_nobody(pair: tuple[Sidecar, Sidecar]) -> None:
