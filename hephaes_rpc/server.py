@@ -21,7 +21,7 @@ from hephaes_rpc.config import Config, ConfigError, Options, load
 from hephaes_rpc.context import AppState
 from hephaes_rpc.engine.memory import give_back, stay_small
 from hephaes_rpc.errors import HephaesError, ParamsError
-from hephaes_rpc.imports import importing
+from hephaes_rpc.imports import import_lsp_types, importing
 from hephaes_rpc.logsetup import Logs
 from hephaes_rpc.methods import register_all
 from hephaes_rpc.notify import Notifier
@@ -203,6 +203,7 @@ class Server:
 
     def _make_protocol(self) -> "Protocol":
         with importing():
+            import_lsp_types()
             from cattrs import Converter
             from pygls.server import JsonRPCServer
 
