@@ -48,11 +48,16 @@ class _Seen:
 
 
 class ForeignChanges:
-    """The watch over all open databases; ``start`` it once the store is open."""
+    """The watch over all open databases; ``start`` it once the store is open.
+
+    Attributes:
+        n_jobs: Grows whenever jobs have been seen to be changed by others.
+    """
 
     def __init__(self, store: "AppStore", jobs: "JobQueue", notify: "Notifier") -> None:
         self._store, self._jobs, self._notify = store, jobs, notify
         self._seen: dict[Database, _Seen] = {}
+        self.n_jobs = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
 
@@ -98,6 +103,7 @@ class ForeignChanges:
         if workspace is not None and "progress" in grown:
             self._tell_progress(workspace, seen)
         if workspace is not None and "jobs" in grown:
+            self.n_jobs += 1
             self._tell_jobs(workspace, seen)
         else:  # what has changed so far is our own
             seen.reach(changed_at)

@@ -2,16 +2,13 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
-from typing import ParamSpec, TypeVar
-
-from attrs import frozen
+from typing import NamedTuple, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-@frozen
-class Work:
+class Work(NamedTuple):
     """Ids as text; None where there is none."""
 
     request: str | None = None

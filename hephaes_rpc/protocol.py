@@ -1,11 +1,11 @@
 """JSON-RPC 2.0 over pygls: what comes in is judged here, pygls' dispatcher runs it, what goes out is encoded here.
 
 Strategy: pygls answers nothing to what it cannot parse or structure, so only its feature table and its way of running
-handlers (on the loop, in a thread, as a task) are used.  A message is read in three steps, each of which answers what
-it refuses: the envelope (``read_envelope``), whether the method may be called now (``admit``), the params (``serde``).
-What is left becomes a ``Call``; a call never raises and always yields the encoded response, whatever its handler does.
-A request with an id gets exactly one response.  Requests in flight and requests of our own live in two tables that no
-message can mix up.
+handlers (in a thread, as a task) are used; what can be answered at once is, and what only reads has threads of its own.
+A message is read in three steps, each of which answers what it refuses: the envelope (``read_envelope``), whether the
+method may be called now (``admit``), the params (``serde``).  What is left becomes a ``Call``; a call never raises and
+always yields the encoded response, whatever its handler does.  A request with an id gets exactly one response.
+Requests in flight and requests of our own live in two tables that no message can mix up.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, NamedTuple
 
 from attrs import frozen
@@ -147,6 +148,20 @@ class Call:
             except BaseException as error:
                 return self._failed(error)
 
+    def run_at_once(self) -> bytes | None:
+        """The response of a coroutine handler that need not wait; None when it must, and has not begun."""
+        if self.method.at_once is None:
+            return None
+        with self._named():
+            try:
+                result = self.method.at_once(*self._arguments())
+                if result is None:
+                    return None
+                self._begin()
+                return self._succeeded(result)
+            except BaseException as error:
+                return self._failed(error)
+
     async def run_async(self) -> bytes:
         """Run a coroutine handler; the response."""
         with self._named():
@@ -217,10 +232,10 @@ class Protocol(JsonRPCProtocol):
         if lane is Lane.LONG:
             return Call.run_async
 
-        def here(call: Call) -> bytes:
+        def in_thread(call: Call) -> bytes:
             return call.run()
 
-        return self._server.thread()(here) if lane is Lane.IO else here
+        return self._server.thread()(in_thread)
 
     def structure_message(self, data: dict[str, Any]) -> Any:
         """Nothing inside of a message is a message."""
@@ -260,13 +275,21 @@ class Protocol(JsonRPCProtocol):
             )
         if method.notification and envelope.has_id:
             raise HephaesError("invalid_request", f"{name} is a notification: send it without an id")
+        params, token = read_params(method, envelope.params)
+        call = Call(self._app, method, envelope, params, token)
+        at_once = call.run() if method.lane is Lane.FAST else call.run_at_once()
+        if at_once is not None:
+            self._answer(call, at_once)
+            return
+        self._live.add(call)
+        if envelope.id is not None:
+            self._in_flight[envelope.id] = call
+        if method.lane is Lane.READ:
+            self._read(call)
+            return
         if name not in self._offered:
             self._server.feature(name)(self._runner(method.lane))
             self._offered.add(name)
-        params, token = read_params(method, envelope.params)
-        call = Call(self._app, method, envelope, params, token)
-        if envelope.id is not None:
-            self._in_flight[envelope.id] = call
         context = contextvars.copy_context()
         if envelope.has_id:
             context.run(self._handle_request, envelope.id, name, call)
@@ -299,20 +322,19 @@ class Protocol(JsonRPCProtocol):
         """Have the call run where its lane says; ``_finish`` takes the place of pygls' callbacks."""
         assert args is not None
         call: Call = args[0]
-        self._live.add(call)
-
-        def finish(future: Any) -> None:
-            self._finish(call, future)
-
         try:
-            if call.method.lane is Lane.READ:
-                call.future = self._readers.submit(call.run)
-                call.future.add_done_callback(finish)
-                return
-            super()._execute_handler(msg_id, handler, finish, args, kwargs)
+            super()._execute_handler(msg_id, handler, partial(self._finish, call), args, kwargs)
         except Exception as error:
             self._settle(call, error_response(call.id, as_error(error, call.method.name)))
         call.future = self._request_futures.pop(msg_id, None)
+
+    def _read(self, call: Call) -> None:
+        try:
+            call.future = self._readers.submit(call.run)
+        except RuntimeError as error:  # no thread can be started, or the end has begun
+            self._settle(call, error_response(call.id, as_error(error, call.method.name)))
+        else:
+            call.future.add_done_callback(partial(self._finish, call))
 
     def _finish(self, call: Call, future: Any) -> None:
         """The handler has ended, or never began; runs in the handler's thread."""
@@ -323,6 +345,9 @@ class Protocol(JsonRPCProtocol):
         self._live.discard(call)
         if self._in_flight.get(call.id) is call:
             del self._in_flight[call.id]
+        self._answer(call, body)
+
+    def _answer(self, call: Call, body: bytes) -> None:
         if call.respond:
             self._send(body)
         ended = time.monotonic()
@@ -378,6 +403,8 @@ def read_params(method: Method, raw: Any) -> tuple[Any, str | int | None]:
     if type(raw) is list:
         message = "params by position are not taken: send an object"
         raise ParamsError([{"path": "", "message": message, "expected": "object", "got": shown(raw)}])
+    if not raw and method.params is None:
+        return None, None
     members = dict(raw or {})
     errors: list[dict[str, Any]] = []
     token: str | int | None = None

@@ -66,6 +66,7 @@ class Method:
     lane: Lane
     progress: bool
     notification: bool
+    at_once: Callable[..., Any] | None
     summary: str
     title: str
 
@@ -113,6 +114,7 @@ class Registry:
         lane: Lane = Lane.FAST,
         progress: bool = False,
         notification: bool = False,
+        at_once: Callable[..., Any] | None = None,
     ) -> Callable[[Handler], Handler]:
         """Register the decorated ``handler(ctx, params)`` (``handler(ctx)`` when ``params`` is None).
 
@@ -124,6 +126,8 @@ class Registry:
             lane: Where the handler runs.
             progress: The method takes ``workDoneToken``; begin and end are sent for the handler.
             notification: Nothing is answered.
+            at_once: Of a ``LONG`` method, what is called first, on the event loop and as the handler is: it gives the
+                result if nothing has to be waited for, and None otherwise.
         """
         if unknown := set(errors) - set(KINDS):
             raise ValueError(f"{name}: unknown error kinds {sorted(unknown)}")
@@ -137,7 +141,7 @@ class Registry:
             summary = inspect.cleandoc(handler.__doc__ or name)
             title = summary.partition("\n")[0].rstrip(".")
             self.methods[name] = Method(
-                name, handler, params, result, errors, lane, progress, notification, summary, title
+                name, handler, params, result, errors, lane, progress, notification, at_once, summary, title
             )
             return handler
 

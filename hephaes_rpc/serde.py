@@ -436,7 +436,7 @@ def unstructure(value: Any, tp: Any = Any) -> Any:
     are ``{"__int64__": "..."}``, non-finite floats ``{"__float__": "nan" | "inf" | "-inf"}``; a non-finite float where
     a number is declared raises ValueError.
     """
-    return _out(value, free=_is_free(tp))
+    return _out(value, free=tp is Any or _is_free(tp))
 
 
 def _out(value: Any, *, free: bool) -> Any:
@@ -463,11 +463,11 @@ def _out(value: Any, *, free: bool) -> Any:
 def _object(value: Any) -> dict[str, Any]:
     members_out: dict[str, Any] = {}
     cls: Any = type(value)
-    for member in members(cls):
-        item = getattr(value, member.attribute.name)
-        members_out[member.name] = _out(item, free=member.free)
-        if member.is_ns:
-            members_out[f"{member.name}_str"] = _text(item)
+    for attribute, name, _, is_ns, free in members(cls):
+        item = getattr(value, attribute.name)
+        members_out[name] = item if item is None or type(item) is str else _out(item, free=free)
+        if is_ns:
+            members_out[f"{name}_str"] = _text(item)
     return members_out
 
 

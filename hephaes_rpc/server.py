@@ -268,13 +268,20 @@ class Server:
 
     def _pump(self) -> None:
         """Handle what has come, a slice at a time so that nothing else on the loop waits for a flood."""
-        until = time.monotonic() + SLICE_S
+        try:
+            self._handle(time.monotonic() + SLICE_S)
+        finally:
+            self._writer.let_go()
+
+    def _handle(self, until: float) -> None:
         while self._batches and not self._stopped.is_set():
             batch = self._batches[0]
             if batch is None:
                 self._batches.popleft()
                 self._end_of_input()
                 continue
+            if len(batch) > 1:
+                self._writer.hold()
             while batch:
                 self._protocol.handle_message(batch.popleft())
                 if time.monotonic() > until:
@@ -334,13 +341,15 @@ class Server:
                 from hephaes_rpc.jobs.queue import JobQueue
 
             self._app.config, self._app.store = config, store
-            self._app.counts = JobCounter(store.job_counts, store.jobs_revision, self._counting)
             self._app.jobs = JobQueue(config, store, self._app.notify, self._executor)
+            changes = ForeignChanges(store, self._app.jobs, self._app.notify)
+            self._app.counts = JobCounter(
+                store.job_counts, lambda: (store.jobs_revision(), changes.n_jobs), self._counting
+            )
         except BaseException:
             self._phase = "new"
             raise
         self._app.on_drain(self._app.jobs.drain)
-        changes = ForeignChanges(store, self._app.jobs, self._app.notify)
         changes.start()
         self._app.on_drain(changes.stop)
         self._phase = "ready"

@@ -133,7 +133,7 @@ def decode(body: bytes) -> Any:
             raise NotJSONError("a lone surrogate is not text", escape.start()) from None
         except RecursionError:
             raise _too_deep(body) from None
-    if _deeper_than(value, DEPTH_LIMIT):
+    if body.count(b"[") + body.count(b"{") > DEPTH_LIMIT and _deeper_than(value, DEPTH_LIMIT):
         raise _too_deep(body)
     return value
 
@@ -330,6 +330,7 @@ class FrameWriter(threading.Thread):
         self._queue: deque[list[Any]] = deque()
         self._latest: dict[str, list[Any]] = {}
         self._waiting_bytes = 0
+        self._held = False
         self._open = True
         self._room: select.poll | None = None
         mode = os.fstat(fd).st_mode
@@ -341,7 +342,7 @@ class FrameWriter(threading.Thread):
         """Queue one message; a waiting message with the same ``key`` is replaced where it stands.  Never blocks."""
         frame = b"Content-Length: %d\r\n\r\n%b\n" % (len(body) + 1, body)
         with self._changed:
-            if not self._open or self._written(frame):
+            if not self._open or (not self._held and self._written(frame)):
                 return
             waiting = self._latest.get(key) if key is not None else None
             if waiting is not None:
@@ -360,6 +361,18 @@ class FrameWriter(threading.Thread):
         if full:
             self._gone()
 
+    def hold(self) -> None:
+        """Have what is sent from now on wait for ``let_go``, to be written in one piece."""
+        with self._changed:
+            self._held = True
+
+    def let_go(self) -> None:
+        """Have what was held written."""
+        with self._changed:
+            if self._held:
+                self._held = False
+                self._changed.notify()
+
     def _written(self, frame: bytes) -> bool:
         """Write a frame here and now, if that blocks nobody: what has any room takes PIPE_BUF bytes at once."""
         if self._waiting_bytes or self._room is None or len(frame) > select.PIPE_BUF:
@@ -372,7 +385,8 @@ class FrameWriter(threading.Thread):
             return False
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until everything is written; False when time runs out."""
+        """Wait until everything is written, what is held too; False when time runs out."""
+        self.let_go()
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting_bytes, timeout_s)
 
@@ -380,7 +394,7 @@ class FrameWriter(threading.Thread):
         """Write until the descriptor fails."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._queue) or not self._open)
+                self._changed.wait_for(lambda: bool(self._queue and not self._held) or not self._open)
                 if not self._open:
                     return
                 batch = self._take()

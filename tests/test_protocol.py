@@ -32,7 +32,7 @@ MEMBERS = st.fixed_dictionaries(
     optional={
         "jsonrpc": st.just("2.0") | JSON,
         "id": JSON,
-        "method": st.sampled_from(["t/fast", "t/io", "t/long", "t/tell", "no"]) | JSON,
+        "method": st.sampled_from(["t/fast", "t/io", "t/long", "t/either", "t/tell", "no"]) | JSON,
         "params": st.just({"value": 1}) | JSON,
         "result": JSON,
         "error": JSON,
@@ -43,6 +43,12 @@ MEMBERS = st.fixed_dictionaries(
 @frozen
 class Value:
     value: int
+
+
+def at_once(ctx: RequestContext, params: Value) -> int | None:
+    if params.value < 0:
+        raise HephaesError("bad_input", "negative")
+    return params.value if params.value else None
 
 
 def registry() -> Registry:
@@ -61,6 +67,11 @@ def registry() -> Registry:
     async def long(ctx: RequestContext, params: Value) -> int:
         await asyncio.sleep(0)
         return params.value
+
+    @table.method("t/either", params=Value, result=int, lane=Lane.LONG, at_once=at_once)
+    async def either(ctx: RequestContext, params: Value) -> int:
+        await asyncio.sleep(0)
+        return -params.value
 
     @table.method("t/tell", params=Value, notification=True)
     def tell(ctx: RequestContext, params: Value) -> None:
@@ -102,6 +113,16 @@ def test_every_request_with_an_id_gets_exactly_one_answer(messages: list[Any]) -
                 wanted.append(envelope.id)
     assert sorted(json.dumps(answer["id"]) for answer in sent) == sorted(json.dumps(each) for each in wanted)
     assert all(("result" in answer) != ("error" in answer) for answer in sent)
+
+
+def test_what_need_not_wait_is_answered_in_the_order_in_which_it_came() -> None:
+    requests = [
+        {"jsonrpc": "2.0", "id": value, "method": "t/either", "params": {"value": value}} for value in (0, 1, 2, -1)
+    ]
+    first, second, refused, waited = asyncio.run(answers(requests))
+    assert [first["result"], second["result"], waited["result"]] == [1, 2, 0]
+    assert [each["id"] for each in (first, second, refused, waited)] == [1, 2, -1, 0]
+    assert refused["error"]["data"]["kind"] == "bad_input"
 
 
 def test_each_lane_answers() -> None:

@@ -214,6 +214,26 @@ def test_a_short_frame_needs_no_thread_while_there_is_room(ends: Callable[[], tu
     os.close(write_fd)
 
 
+def test_what_is_held_is_written_together() -> None:
+    read_fd, write_fd = os.pipe()
+    writer = FrameWriter(write_fd, lambda: pytest.fail("only a backlog means gone"))
+    writer.start()
+    writer.hold()
+    for body in (b"1", b"2", b"3"):
+        writer.send(body)
+    assert select.select([read_fd], [], [], 0.1)[0] == []
+    writer.let_go()
+    assert os.read(read_fd, 1 << 16) == framed(b"1", b"2", b"3")
+    writer.hold()
+    writer.send(b"4")
+    assert writer.flush(5)
+    assert os.read(read_fd, 1 << 16) == framed(b"4")
+    os.close(read_fd)
+    writer.send(b"too late")
+    writer.join(5)
+    os.close(write_fd)
+
+
 def test_the_writer_survives_a_closed_pipe() -> None:
     read_fd, write_fd = os.pipe()
     os.close(read_fd)

@@ -1,8 +1,8 @@
 """Counts the jobs of all open workspaces for who asks all the time, and keeps nobody waiting for a database.
 
 Strategy: a thread of its own counts.  A request takes part in the next count that begins, so many at once cost one
-count; what has not come back within LIMIT_S is not known, and while a count hangs nobody waits at all.  As long as this
-process has changed no job, a count serves for FRESH_S, in which what others have changed is not told either.
+count; what has not come back within LIMIT_S is not known, and while a count hangs nobody waits at all.  As long as no
+job is known to have changed, a count serves for FRESH_S; who asks in the second half of that has the next one begin.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 LIMIT_S = 0.25
-FRESH_S = 0.25
+FRESH_S = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class JobCounter:
 
     Args:
         count: Counts; called in the executor, once at a time.
-        revision: Another value whenever this process has changed a job.
+        revision: Another value whenever a job is known to have changed.
         executor: Has a thread for this alone.
     """
 
@@ -37,12 +37,21 @@ class JobCounter:
         self._next: asyncio.Future[Counts | None] | None = None
         self._began: float | None = None
 
-    async def now(self) -> Counts | None:
-        """The counts, with every change that this process had made by now; None when a database does not answer."""
+    def known(self) -> Counts | None:
+        """What ``now`` gives, if it gives that at once."""
         if self._known is not None:
             counts, revision, at = self._known
-            if time.monotonic() - at < FRESH_S and revision == self._revision():
+            age_s = time.monotonic() - at
+            if age_s < FRESH_S and revision == self._revision():
+                if age_s > FRESH_S / 2 and self._began is None:
+                    self._begin()
                 return counts
+        return None
+
+    async def now(self) -> Counts | None:
+        """The counts, with every change that was known by now; None when a database does not answer."""
+        if (known := self.known()) is not None:
+            return known
         if self._began is not None and time.monotonic() - self._began > LIMIT_S:
             return None
         if self._next is None:

@@ -200,13 +200,22 @@ def set_trace(ctx: RequestContext, params: SetTraceParams) -> None:
     ctx.app.notify.trace = params.value
 
 
-@method("health", result=Health, lane=Lane.LONG)
+def _health_at_once(ctx: RequestContext) -> Health | None:
+    if not ctx.app.lifecycle.ready:
+        return _health(ctx, None)
+    known = ctx.app.counts.known()
+    return None if known is None else _health(ctx, known)
+
+
+@method("health", result=Health, lane=Lane.LONG, at_once=_health_at_once)
 async def health(ctx: RequestContext) -> Health:
     """Whether the sidecar is well; answers at any time."""
-    app = ctx.app
-    counts = await app.counts.now() if app.lifecycle.ready else None
-    jobs = None if counts is None else JobCounts(*counts)
-    return Health("ok", app.config.app_name, __version__, round(time.monotonic() - app.started, 3), jobs)
+    return _health(ctx, await ctx.app.counts.now())
+
+
+def _health(ctx: RequestContext, counts: tuple[int, int] | None) -> Health:
+    uptime_s = round(time.monotonic() - ctx.app.started, 3)
+    return Health("ok", ctx.app.config.app_name, __version__, uptime_s, None if counts is None else JobCounts(*counts))
 
 
 @method("rpc.discover", result=dict[str, Any], lane=Lane.LONG)

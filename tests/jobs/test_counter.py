@@ -44,7 +44,26 @@ def test_a_count_serves_until_this_process_changes_a_job_or_it_is_old(monkeypatc
         assert jobs.asked == 2
         jobs.queued = 2  # by another process
         monkeypatch.setattr(counter, "FRESH_S", 0.0)
+        assert counts.known() is None
         assert await counts.now() == (2, 0)
+
+    run(check)
+
+
+def test_who_asks_of_an_aging_count_has_the_next_one_begin(monkeypatch):
+    async def check(counts, jobs):
+        assert await counts.now() == (0, 0)
+        assert counts.known() == (0, 0)
+        assert jobs.asked == 1
+        monkeypatch.setattr(counter, "FRESH_S", 60.0)
+        counts._known = (*counts._known[:2], counts._known[2] - 31)
+        jobs.queued = 1
+        assert counts.known() == (0, 0)
+        async with asyncio.timeout(5):
+            while counts.known() == (0, 0):
+                await asyncio.sleep(0.01)
+        assert counts.known() == (1, 0)
+        assert jobs.asked == 2
 
     run(check)
 
