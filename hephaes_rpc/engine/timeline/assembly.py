@@ -26,7 +26,7 @@ from hephaes_rpc.engine.timeline.ahead import ReadAhead
 from hephaes_rpc.engine.timeline.blend import blend, blended_part
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.plan import Int64s, Numbers, Picks, Table, narrow
-from hephaes_rpc.engine.timeline.spread import gather, row_bytes, spread
+from hephaes_rpc.engine.timeline.spread import from_numpy, gather, row_bytes, spread
 
 FLUSH_BYTES = 8 << 20
 BATCH_BYTES = 8 << 20
@@ -359,7 +359,7 @@ class Assembly:
     def _batch(self, task: TableTask, first: int, last: int) -> pa.RecordBatch:
         """Rows [first, last) of a table."""
         columns = {k: self._column(k, picks, first, last) for k, picks in task.rows.picks.items()}
-        time = pa.array(task.rows.times.times(first, last))
+        time = from_numpy(task.rows.times.times(first, last))
         batch = pa.RecordBatch.from_arrays([time, *(columns[k] for k in task.columns)], schema=task.schema)
         failed = columns[task.columns[0]].null_count if task.drop_failed else 0
         return batch.filter(batch.column(1).is_valid()) if failed else batch

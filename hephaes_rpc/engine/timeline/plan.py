@@ -367,7 +367,8 @@ class Between:
             sample = last_of_equal(times[behind:ahead]) + behind
             found.append(sample[cls._at(times, sample, grid)._used()[0]])
             first = stop
-        return cls._at(times, np.unique(np.concatenate(found)), grid)
+        samples = np.sort(np.concatenate(found))
+        return cls._at(times, samples[last_of_equal(samples)], grid)
 
     @classmethod
     def _at(cls, times: Int64s, sample: Int64s, grid: Grid) -> "Between":

@@ -9,6 +9,7 @@ of the result, no work per row in Python.
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +39,17 @@ def gather(array: pa.Array, rows: Rows) -> pa.Array:
     except ImportError:  # where it lies is the library's own affair
         from pyarrow.compute import call_function
 
-    return call_function("take", [array, pa.array(rows)])
+    return call_function("take", [array, from_numpy(rows)])
+
+
+def from_numpy(values: NDArray[Any]) -> pa.Array:
+    """The numbers of a one-dimensional array, not copied if they lie side by side.
+
+    As ``pa.array``, which imports ``numpy.ma`` to ask whether the array is masked: a fortieth of a start.
+    """
+    side_by_side = np.ascontiguousarray(values)
+    kind = pa.from_numpy_dtype(side_by_side.dtype)
+    return pa.Array.from_buffers(kind, len(side_by_side), [None, pa.py_buffer(side_by_side)])
 
 
 def row_bytes(kind: pa.DataType) -> int:
