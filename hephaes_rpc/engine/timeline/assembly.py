@@ -30,7 +30,7 @@ from hephaes_rpc.engine.timeline.spread import from_numpy, gather, row_bytes, sp
 
 FLUSH_BYTES = 8 << 20
 BATCH_BYTES = 8 << 20
-TRIM_BYTES = 32 << 20
+TRIM_BYTES = 96 << 20
 READ_PER_DECODED = 8
 """Freed memory is given back once TRIM_BYTES are decoded or so many times as much is read: finding it takes a while."""
 SAMPLE_ROWS = 1 << 15
