@@ -111,7 +111,7 @@ class Cadence:
         self.period_ns, self.jitter_ns = round(period), round(jitter)
         if not may_be_steady or len(self.times) < at.MIN_MESSAGES or self.times[-1] - self.times[0] < at.MIN_SPAN_NS:
             return
-        if self.jitter_ns > at.MAX_SPREAD * period:
+        if period <= 0 or self.jitter_ns > at.MAX_SPREAD * period:
             return
         gaps = steps > max(at.GAP_PERIODS * period, at.MIN_GAP_NS)
         if np.count_nonzero(gaps) > max(1.0, at.MAX_GAPS * len(steps)):

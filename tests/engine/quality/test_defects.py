@@ -4,9 +4,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from attrs import frozen
 
+from hephaes_rpc.engine.quality.cadence import Cadence
 from hephaes_rpc.model.quality import FindingKind, Quality
 from tests.engine.quality.drives import (
     MS,
@@ -273,3 +275,8 @@ def test_every_kind_is_tried_but_for_those_of_damage() -> None:
 
     tried = {defect.kind for defect in DEFECTS.values()}
     assert set(get_args(FindingKind)) - tried == {"damaged_log", "undecodable_topic"}
+
+
+def test_a_stream_most_of_whose_messages_share_a_time_has_no_rate() -> None:
+    found = Cadence.of(np.array([START_NS] * 25 + [START_NS + 2 * SECOND]))
+    assert (found.period_ns, found.is_steady, found.gaps) == (0, False, [])
