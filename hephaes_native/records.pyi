@@ -32,8 +32,9 @@ class Walk:
 class Entries:
     """Messages, or index entries, in the order of the bytes.
 
-    ``connection``, ``log_time`` (ns; negative beyond 2^63-1) and ``offset`` (of the record, in its chunk) are int64[n].
-    ``malformed`` counts index records that contradict themselves; the rest is as in Walk.
+    ``connection`` is uint32[n], ``log_time`` int64[n] (ns; negative beyond 2^63-1) and ``offset`` int32[n] (of the
+    record, in its chunk; the nearest int32 where it is none).  ``malformed`` counts index records that contradict
+    themselves; the rest is as in Walk.
     """
 
     connection: array[int]
@@ -50,6 +51,44 @@ def scan_mcap(data: Buffer) -> Entries: ...
 def scan_bag(data: Buffer) -> Entries: ...
 def index_mcap(data: Buffer) -> Entries: ...
 def index_bag(data: Buffer) -> Entries: ...
+
+@disjoint_base
+class Runs:
+    """Entries that follow each other with the same connection, as one.
+
+    ``connection`` is uint32[r], ``length`` int64[r], in entries.  ``ascending``: offsets rise strictly inside each run.
+    Least and greatest are those of all entries; the least is above the greatest where there is none.
+    """
+
+    connection: array[int]
+    length: array[int]
+    ascending: bool
+    least_time: int
+    greatest_time: int
+    least_offset: int
+    greatest_offset: int
+
+def runs_of(connection: NDArray[np.uint32], log_time: NDArray[np.int64], offset: NDArray[np.int32]) -> Runs:
+    """The runs of entries.
+
+    Raises:
+        ValueError: They differ in number.
+    """
+
+def spread(
+    log_time: NDArray[np.int64],
+    offset: NDArray[np.int32],
+    length: NDArray[np.int64],
+    place: NDArray[np.int64],
+    times: NDArray[np.int64],
+    offsets: NDArray[np.int32],
+) -> None:
+    """Copy runs that follow each other, ``length`` entries each, to their places in ``times`` and ``offsets``.
+
+    Raises:
+        ValueError: A run lies outside the entries, or its place outside the room.
+    """
+
 def joined(data: Buffer, offset: NDArray[np.int64], length: NDArray[np.int64]) -> bytes:
     """The payloads one after the other; ``offset`` and ``length`` are int64[n], bytes.
 

@@ -12,7 +12,8 @@ Formats: https://mcap.dev/spec, http://wiki.ros.org/Bags/Format/2.0.
 
 from cpython cimport array
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 import array as _array
@@ -79,7 +80,7 @@ cdef struct Record:
 
 ctypedef int (*Cursor)(const uint8_t* data, Py_ssize_t size, Py_ssize_t* at, Record* record) noexcept nogil
 
-cdef array.array _INT64 = _array.array("q")
+cdef array.array _INT64 = _array.array("q"), _INT32 = _array.array("i"), _UINT32 = _array.array("I")
 
 
 cdef inline uint16_t load16(const uint8_t* p) noexcept nogil:
@@ -298,8 +299,8 @@ cdef class Entries:
     cdef readonly int status
 
 
-cdef object zeros(Py_ssize_t n):
-    return array.clone(_INT64, n, zero=n > 0)  # an empty array has no bytes, not even for memset
+cdef object zeros(Py_ssize_t n, array.array kind=_INT64):
+    return array.clone(kind, n, zero=n > 0)  # an empty array has no bytes, not even for memset
 
 
 cdef Walk walk(const uint8_t[::1] data, const int32_t[::1] slots, Cursor cursor):
@@ -386,6 +387,11 @@ cdef void fill_walk(
             n_definitions += 1
 
 
+cdef inline int32_t narrow(int64_t offset) noexcept nogil:
+    """The nearest int32: no chunk has more bytes."""
+    return <int32_t> min(max(offset, <int64_t> INT32_MIN), <int64_t> INT32_MAX)
+
+
 cdef Entries scan(const uint8_t[::1] data, Cursor cursor, Py_ssize_t entry_bytes):
     """Messages (``entry_bytes`` 0) or index entries of the given size."""
     cdef Entries result = Entries()
@@ -393,10 +399,11 @@ cdef Entries scan(const uint8_t[::1] data, Cursor cursor, Py_ssize_t entry_bytes
     cdef Py_ssize_t size = data.shape[0], n_entries = 0, n_definitions = 0
     with nogil:
         count_entries(bytes_, size, cursor, entry_bytes, &n_entries, &n_definitions, result)
-    result.connection, result.log_time, result.offset = [zeros(n_entries) for _ in range(3)]
-    result.definitions = zeros(n_definitions)
-    cdef int64_t[::1] connection = result.connection, log_time = result.log_time, offset = result.offset
-    cdef int64_t[::1] definitions = result.definitions
+    result.connection, result.offset = zeros(n_entries, _UINT32), zeros(n_entries, _INT32)
+    result.log_time, result.definitions = zeros(n_entries), zeros(n_definitions)
+    cdef uint32_t[::1] connection = result.connection
+    cdef int32_t[::1] offset = result.offset
+    cdef int64_t[::1] log_time = result.log_time, definitions = result.definitions
     with nogil:
         fill_entries(bytes_, result.stop, cursor, entry_bytes, connection, log_time, offset, definitions)
     return result
@@ -428,9 +435,9 @@ cdef void count_entries(
 
 cdef void fill_entries(
     const uint8_t* data, Py_ssize_t size, Cursor cursor, Py_ssize_t entry_bytes,
-    int64_t[::1] connection, int64_t[::1] log_time, int64_t[::1] offset, int64_t[::1] definitions,
+    uint32_t[::1] connection, int64_t[::1] log_time, int32_t[::1] offset, int64_t[::1] definitions,
 ) noexcept nogil:
-    """Times and offsets beyond 2^63-1 come out negative."""
+    """Times beyond 2^63-1 come out negative."""
     cdef Record record
     cdef Py_ssize_t at = 0, row = 0, n_definitions = 0, i
     cdef const uint8_t* entry
@@ -443,20 +450,20 @@ cdef void fill_entries(
             definitions[n_definitions] = record.start
             n_definitions += 1
         elif found == MESSAGE and row < connection.shape[0]:
-            connection[row] = record.connection
+            connection[row] = <uint32_t> record.connection
             log_time[row] = <int64_t> record.log_time
-            offset[row] = record.start
+            offset[row] = narrow(record.start)
             row += 1
         elif found == INDEX and entry_bytes:
             for i in range(min(record.length // entry_bytes, connection.shape[0] - row)):
                 entry = data + record.offset + i * entry_bytes
-                connection[row] = record.connection
+                connection[row] = <uint32_t> record.connection
                 if entry_bytes == MCAP_INDEX_ENTRY:
                     log_time[row] = <int64_t> load64(entry)
-                    offset[row] = <int64_t> load64(entry + 8)
+                    offset[row] = narrow(<int64_t> load64(entry + 8))
                 else:
                     log_time[row] = <int64_t> load32(entry) * 1000000000 + load32(entry + 4)
-                    offset[row] = load32(entry + 8)
+                    offset[row] = narrow(load32(entry + 8))
                 row += 1
 
 
@@ -490,11 +497,73 @@ def index_bag(const uint8_t[::1] data not None):
     return scan(data, bag_top_next, BAG_INDEX_ENTRY)
 
 
-# Payloads -----------------------------------------------------------------------------------------------------------
+# Runs ---------------------------------------------------------------------------------------------------------------
+
+cdef class Runs:
+    """Entries that follow each other with the same connection, as one."""
+
+    cdef readonly object connection, length
+    cdef readonly bint ascending
+    cdef readonly int64_t least_time, greatest_time
+    cdef readonly int32_t least_offset, greatest_offset
+
+
+def runs_of(
+    const uint32_t[::1] connection not None, const int64_t[::1] log_time not None, const int32_t[::1] offset not None
+):
+    """The runs of entries."""
+    cdef Runs result = Runs()
+    cdef Py_ssize_t n = connection.shape[0], n_runs = n > 0, i, run = 0, begin = 0
+    if log_time.shape[0] != n or offset.shape[0] != n:
+        raise ValueError("connections, times and offsets differ in number")
+    with nogil:
+        for i in range(1, n):
+            n_runs += connection[i] != connection[i - 1]
+    result.connection, result.length = zeros(n_runs, _UINT32), zeros(n_runs)
+    cdef uint32_t[::1] connections = result.connection
+    cdef int64_t[::1] lengths = result.length
+    cdef int64_t least_time = INT64_MAX, greatest_time = INT64_MIN
+    cdef int32_t least_offset = INT32_MAX, greatest_offset = INT32_MIN
+    cdef bint ascending = True
+    with nogil:
+        for i in range(n):
+            least_time, greatest_time = min(least_time, log_time[i]), max(greatest_time, log_time[i])
+            least_offset, greatest_offset = min(least_offset, offset[i]), max(greatest_offset, offset[i])
+            if i + 1 < n and connection[i + 1] == connection[i]:
+                ascending &= offset[i + 1] > offset[i]
+            elif run < n_runs:
+                connections[run], lengths[run] = connection[i], i + 1 - begin
+                run, begin = run + 1, i + 1
+    result.ascending = ascending
+    result.least_time, result.greatest_time = least_time, greatest_time
+    result.least_offset, result.greatest_offset = least_offset, greatest_offset
+    return result
+
+
+def spread(
+    const int64_t[::1] log_time not None, const int32_t[::1] offset not None,
+    const int64_t[::1] length not None, const int64_t[::1] place not None,
+    int64_t[::1] times not None, int32_t[::1] offsets not None,
+):
+    """Copy runs that follow each other, ``length`` entries each, to where each has its place."""
+    cdef Py_ssize_t n_runs = length.shape[0], n = min(log_time.shape[0], offset.shape[0]), i, at = 0
+    cdef Py_ssize_t room = min(times.shape[0], offsets.shape[0])
+    if place.shape[0] != n_runs:
+        raise ValueError(f"{n_runs} runs but {place.shape[0]} places")
+    for i in range(n_runs):
+        if not lies_inside(at, length[i], n) or not lies_inside(place[i], length[i], room):
+            raise ValueError(f"run {i} lies outside the entries, or its place outside the room")
+        if length[i]:
+            memcpy(&times[place[i]], &log_time[at], length[i] * sizeof(int64_t))
+            memcpy(&offsets[place[i]], &offset[at], length[i] * sizeof(int32_t))
+        at += length[i]
+
 
 cdef inline bint lies_inside(int64_t offset, int64_t length, Py_ssize_t size) noexcept nogil:
     return 0 <= offset <= size and 0 <= length <= size - offset
 
+
+# Payloads -----------------------------------------------------------------------------------------------------------
 
 def joined(const uint8_t[::1] data not None, const int64_t[::1] offset not None, const int64_t[::1] length not None):
     """The payloads one after the other, as bytes."""

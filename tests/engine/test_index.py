@@ -30,6 +30,7 @@ def test_it_has_every_message_once(
     monkeypatch: pytest.MonkeyPatch, chunks: list[list[tuple[int, int]]], piece: int, wanted: set[int]
 ) -> None:
     monkeypatch.setattr(module, "PIECE_MESSAGES", piece)
+    monkeypatch.setattr(module, "GIVEN_BACK_MESSAGES", piece)
     given_ = [entries_of(messages) for messages in chunks]
     index = MessageIndex.build(list(given_))
     assert [rows(found) for found in index.entries()] == [rows(entries) for entries in given_]
@@ -42,13 +43,8 @@ def test_it_has_every_message_once(
         of = [(time, i) for i, messages in enumerate(chunks) for c, time in messages if c == id_]
         time, chunk = found.slot(slot) if len(found.bounds) > slot + 1 else ([], [])
         assert list(zip(list(time), list(chunk), strict=True)) == of
-
-
-def test_offsets_that_no_chunk_can_have_are_the_nearest() -> None:
-    class Native:
-        connection, log_time = (np.array(values, np.int64).tobytes() for values in ([1, 1, 1], [5, 6, 7]))
-        offset = np.array([2**40, -(2**40), 9], np.int64).tobytes()
-
-    found = ChunkEntries.of(Native())  # type: ignore[arg-type]
-    assert found.offset.tolist() == [2**31 - 1, -(2**31), 9]
-    assert found.time.tolist() == [5, 6, 7]
+    shared = np.where(slots >= 0, slots // 2, slots).astype(np.int32)
+    for some in (slots, shared):
+        found = index.select(some)
+        expected = [found.slot(k)[0].tolist() for k in range(len(found.bounds) - 1)]
+        assert [time.tolist() for time in index.times(some)] == expected

@@ -207,6 +207,42 @@ def places(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.int64)
 
 
+def test_offsets_that_no_chunk_can_have_are_the_nearest() -> None:
+    found = records.index_mcap(index_record(1, [(5, 2**40), (6, 2**64 - 2**40), (7, 9)]))
+    assert list(found.offset) == [2**31 - 1, -(2**31), 9]
+    assert list(found.log_time) == [5, 6, 7]
+    assert list(records.index_bag(bag_index_record(1, [(0, 5, 2**32 - 1)])).offset) == [2**31 - 1]
+
+
+def test_runs_and_what_lies_in_them() -> None:
+    entries = np.array([3, 3, 1, 3], np.uint32), places(5, -2, 9, 7), slots(10, 20, 5, 6)
+    found = records.runs_of(*entries)
+    assert (list(found.connection), list(found.length)) == ([3, 1, 3], [2, 1, 1])
+    assert (found.least_time, found.greatest_time, found.least_offset, found.greatest_offset) == (-2, 9, 5, 20)
+    assert found.ascending
+    assert not records.runs_of(entries[0], entries[1], slots(10, 10, 5, 6)).ascending
+    none = records.runs_of(np.empty(0, np.uint32), places(), slots())
+    assert (list(none.connection), list(none.length), none.ascending) == ([], [], True)
+    with pytest.raises(ValueError, match="differ in number"):
+        records.runs_of(entries[0], places(1), entries[2])
+
+
+def test_runs_are_copied_to_their_places() -> None:
+    times, offsets = places(0, 0, 0, 0), slots(0, 0, 0, 0)
+    records.spread(places(1, 2, 3), slots(7, 8, 9), places(2, 0, 1), places(2, 4, 0), times, offsets)
+    assert (times.tolist(), offsets.tolist()) == ([3, 0, 1, 2], [9, 0, 7, 8])
+
+
+@pytest.mark.parametrize(
+    ("length", "place"), [((3, 1), (0, 0)), ((1, -1), (0, 0)), ((1, 2), (0, 3)), ((1, 1), (0, -1)), ((1,), (0, 0))]
+)
+def test_runs_outside_the_room_are_not_copied(length: tuple[int, ...], place: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"run 1 lies outside|1 runs but 2 places"):
+        records.spread(
+            places(1, 2, 3), slots(7, 8, 9), places(*length), places(*place), places(0, 0, 0, 0), slots(0, 0, 0, 0)
+        )
+
+
 def test_payloads_are_joined_in_their_order() -> None:
     data = bytes(range(20))
     assert records.joined(data, places(7, 0, 20, 3), places(3, 2, 0, 1)) == bytes([7, 8, 9, 0, 1, 3])

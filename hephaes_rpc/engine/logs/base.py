@@ -58,6 +58,11 @@ class LogReader(ABC):
     def index(self, slots: Int32s) -> TimeIndex:
         """Log times of the selected messages, by slot."""
 
+    def times(self, slots: Int32s) -> list[Int64s]:
+        """Log times of the selected messages, a list by slot: those of ``index``."""
+        index = self.index(slots)
+        return [index.slot(k)[0] for k in range(len(index.bounds) - 1)]
+
     @abstractmethod
     def offsets(self, slots: Int32s) -> Int32s:
         """Numbers that rise, inside a chunk, with the place of each message of ``index(slots)``; int32[n]."""
@@ -148,6 +153,10 @@ class IndexedReader(LogReader):
     def index(self, slots: Int32s) -> TimeIndex:
         """Log times of the selected messages, by slot."""
         return self._index.select(slots)
+
+    def times(self, slots: Int32s) -> list[Int64s]:
+        """Log times of the selected messages, a list by slot."""
+        return self._index.times(slots)
 
     def offsets(self, slots: Int32s) -> Int32s:
         """Where in its chunk's data each message of ``index(slots)`` begins, int32[n], bytes."""

@@ -74,8 +74,8 @@ def classify(type_name: str) -> tuple[Modality, Family]:
 def describe(log: LogReader) -> LogInfo:
     """Describe an open log; no payload is read."""
     summary = log.summary
-    index = log.index(log.slots(summary.streams))
-    streams = tuple(_describe(stream, index.slot(k)[0]) for k, stream in enumerate(summary.streams))
+    times = log.times(log.slots(summary.streams))
+    streams = tuple(_describe(stream, time) for stream, time in zip(summary.streams, times, strict=True))
     duration_ns = 0
     if summary.start_ns is not None and summary.end_ns is not None:
         duration_ns = summary.end_ns - summary.start_ns
@@ -85,10 +85,12 @@ def describe(log: LogReader) -> LogInfo:
 
 def _describe(stream: Stream, time: np.ndarray[tuple[int], np.dtype[np.int64]]) -> StreamInfo:
     steps = np.diff(time)
-    out_of_order = int((time < np.maximum.accumulate(time)).sum()) if (steps < 0).any() else 0
-    if out_of_order:
-        steps = np.diff(np.sort(time))
-    start_ns, end_ns = (int(time.min()), int(time.max())) if len(time) else (None, None)
+    out_of_order = 0
+    if len(steps) and steps.min() < 0:
+        out_of_order = int((time < np.maximum.accumulate(time)).sum())
+        time = np.sort(time)
+        steps = np.diff(time)
+    start_ns, end_ns = (int(time[0]), int(time[-1])) if len(time) else (None, None)
     span_ns = int(steps.sum()) if len(steps) else 0
     modality, family = classify(stream.type_name)
     first = stream.connections[0]

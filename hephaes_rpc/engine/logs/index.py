@@ -8,17 +8,21 @@ slot are the runs of one chunk merged, by their offsets.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from hephaes_native.records import Entries
+from hephaes_native import records
 from hephaes_rpc.engine.logs.types import Int32s, Int64s, TimeIndex
 from hephaes_rpc.engine.memory import give_back
 
 PIECE_MESSAGES = 1 << 18
+GIVEN_BACK_MESSAGES = 1 << 20
+"""Of so many messages the memory that they had piece by piece goes back to the system."""
 INT32 = (np.int64(np.iinfo(np.int32).min), np.int64(np.iinfo(np.int32).max))
 NO_TIMES = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
 
@@ -38,13 +42,13 @@ class ChunkEntries:
     offset: Int32s
 
     @classmethod
-    def of(cls, entries: Entries) -> Self:
-        """Native entries."""
-        connection, time, offset = (
-            np.frombuffer(a, np.int64) for a in (entries.connection, entries.log_time, entries.offset)
+    def of(cls, entries: records.Entries) -> Self:
+        """Native entries (views)."""
+        return cls(
+            np.frombuffer(entries.connection, np.uint32),
+            np.frombuffer(entries.log_time, np.int64),
+            np.frombuffer(entries.offset, np.int32),
         )
-        narrow = np.maximum(np.minimum(offset, INT32[1]), INT32[0]).astype(np.int32)
-        return cls(connection.astype(np.uint32), time, narrow)
 
     @classmethod
     def join(cls, pieces: Sequence[Self]) -> Self:
@@ -66,12 +70,10 @@ class ChunkEntries:
         order = np.lexsort((self.offset, self.connection))
         return type(self)(self.connection[order], self.time[order], self.offset[order])
 
-    def connections(self) -> list[int]:
-        """The connections of messages ``in_runs``, in order."""
-        if not len(self):
-            return []
-        begins = np.flatnonzero(self.connection[1:] != self.connection[:-1]) + 1
-        return [int(self.connection[0]), *self.connection[begins].tolist()]
+    @cached_property
+    def runs(self) -> records.Runs:
+        """The messages as runs, as they lie."""
+        return records.runs_of(self.connection, self.time, self.offset)
 
     def of_connections(self, ids: Iterable[int]) -> Self:
         """The messages of these connections only."""
@@ -106,26 +108,27 @@ class MessageIndex:
     @classmethod
     def build(cls, chunks: list[ChunkEntries]) -> Self:
         """Index of chunks in file order, each ``in_runs``; takes them out of the list, so that none is held twice."""
-        pieces = list(_in_pieces(chunks))
-        runs = [_runs_in(chunks, piece) for piece in pieces]
-        chunk, connection, length = (
-            np.concatenate([np.empty(0, kind), *(found[k] for found in runs)])
-            for k, kind in enumerate((np.int32, np.uint32, np.int64))
-        )
-        chunk_run = np.concatenate(([0], np.cumsum(np.bincount(chunk, minlength=len(chunks)))))
+        runs = [entries.runs for entries in chunks]
+        n_runs = [len(each.connection) for each in runs]
+        chunk = np.repeat(np.arange(len(chunks), dtype=np.int32), n_runs)
+        connection = np.concatenate([np.empty(0, np.uint32), *(each.connection for each in runs)])
+        length = np.concatenate([np.empty(0, np.int64), *(each.length for each in runs)])
+        chunk_run = np.concatenate(([0], np.cumsum(n_runs, dtype=np.int64)))
         order = np.argsort(connection, kind="stable")
         by_chunk = np.empty(len(order), np.int64)
         by_chunk[order] = np.arange(len(order))
         run_start = np.concatenate(([0], np.cumsum(length[order])))
+        place = run_start[by_chunk]
         taken = ChunkEntries.empty()
         time, offset = np.empty(run_start[-1], np.int64), np.empty(run_start[-1], np.int32)
-        for piece in pieces:
-            here = slice(int(chunk_run[piece.start]), int(chunk_run[piece.stop]))
-            place = _ranges(run_start[by_chunk[here]], length[here])
-            time[place] = np.concatenate([entries.time for entries in chunks[piece]])
-            offset[place] = np.concatenate([entries.offset for entries in chunks[piece]])
-            chunks[piece] = [taken] * (piece.stop - piece.start)
-            give_back()
+        freed = 0
+        for i, (first, last) in enumerate(pairwise(chunk_run.tolist())):
+            records.spread(chunks[i].time, chunks[i].offset, length[first:last], place[first:last], time, offset)
+            freed += len(chunks[i])
+            chunks[i] = taken
+            if freed >= GIVEN_BACK_MESSAGES:
+                give_back()
+                freed = 0
         chunks.clear()
         return cls(time, offset, run_start, connection[order], chunk[order], by_chunk, chunk_run)
 
@@ -171,6 +174,23 @@ class MessageIndex:
         for at, source in self._pieces(runs, slots):
             time[at : at + len(source)] = self.time[source]
         return TimeIndex(time, chunk, bounds)
+
+    def times(self, slots: Int32s) -> list[Int64s]:
+        """The times that ``select`` gives, by slot; those of a connection that has a slot for itself are a view."""
+        ids = np.flatnonzero(slots >= 0)
+        begin, end = (
+            self.run_start[np.searchsorted(self.run_connection, ids.astype(np.uint32), side)].tolist()
+            for side in ("left", "right")
+        )
+        shared = np.bincount(slots[ids], minlength=int(slots.max(initial=-1)) + 1) > 1
+        found = [self.time[:0]] * len(shared)
+        for k, first, last in zip(slots[ids].tolist(), begin, end, strict=True):
+            found[k] = self.time[first:last]
+        if shared.any():
+            index = self.select(np.where((slots >= 0) & shared[slots], slots, np.int32(-1)))
+            for k in np.flatnonzero(shared).tolist():
+                found[k] = index.slot(k)[0]
+        return found
 
     def select_offsets(self, slots: Int32s) -> Int32s:
         """The offsets of the messages that ``select`` gives, int32[n]."""
@@ -258,77 +278,28 @@ def _ranges(first: Int64s, length: Int64s) -> Int64s:
     return np.arange(end[-1] if len(end) else 0) + np.repeat(first - end + length, length)
 
 
-def _in_pieces(chunks: Sequence[ChunkEntries]) -> Iterator[slice]:
-    """Chunks after each other, as many as have PIECE_MESSAGES messages, or one."""
-    first = messages = 0
-    for i, entries in enumerate(chunks):
-        if i > first and messages + len(entries) > PIECE_MESSAGES:
-            yield slice(first, i)
-            first, messages = i, 0
-        messages += len(entries)
-    if first < len(chunks):
-        yield slice(first, len(chunks))
-
-
-def _runs_in(chunks: Sequence[ChunkEntries], piece: slice) -> tuple[Int32s, NDArray[np.uint32], Int64s]:
-    """Chunk, connection and length of the runs of some chunks, int32[r], uint32[r] and int64[r]."""
-    connection = np.concatenate([entries.connection for entries in chunks[piece]])
-    ends = np.cumsum([len(entries) for entries in chunks[piece]])
-    begins = np.append(True, connection[1:] != connection[:-1])[: len(connection)]
-    begins[ends[ends < len(connection)]] = True
-    start = np.flatnonzero(begins)
-    chunk = (piece.start + np.searchsorted(ends, start, side="right")).astype(np.int32)
-    return chunk, connection[start], np.diff(np.append(start, len(connection)))
-
-
 def impossible(
-    chunks: Sequence[ChunkEntries], raw_bytes: Int64s, times: Sequence[tuple[int, int] | None]
+    chunks: Sequence[ChunkEntries], raw_bytes: Sequence[int], times: Sequence[tuple[int, int] | None]
 ) -> NDArray[np.bool_]:
     """Which chunks' index entries cannot be true, bool[chunks].
 
     Entries must be in runs, one a connection, with offsets that strictly ascend and lie inside ``raw_bytes``, and times
     that are not negative and reach from the first to the second of ``times``, where the chunk's own header gives them.
     """
-    wrong = np.zeros(len(chunks), np.bool_)
-    piece: list[int] = []
-    messages = 0
-    for i, entries in enumerate(chunks):
-        if len(entries):
-            piece.append(i)
-            messages += len(entries)
-        if piece and (messages >= PIECE_MESSAGES or i == len(chunks) - 1):
-            wrong[piece] = _impossible(chunks, np.array(piece), raw_bytes, times)
-            piece, messages = [], 0
+    runs = [entries.runs for entries in chunks]
+    wrong = np.array([not _may_be(*each) for each in zip(runs, raw_bytes, times, strict=True)], np.bool_)
+    chunk = np.repeat(np.arange(len(chunks), dtype=np.uint64), [len(each.connection) for each in runs])
+    connection = np.concatenate([np.empty(0, np.uint32), *(each.connection for each in runs)])
+    one = np.sort(chunk << np.uint64(32) | connection)
+    wrong[one[1:][one[1:] == one[:-1]] >> np.uint64(32)] = True
     return wrong
 
 
-def _impossible(
-    chunks: Sequence[ChunkEntries],
-    filled: Int64s,
-    raw_bytes: Int64s,
-    times: Sequence[tuple[int, int] | None],
-) -> NDArray[np.bool_]:
-    """As ``impossible`` for the chunks ``filled``, none of which is empty."""
-    edges = np.cumsum([0, *(len(chunks[i]) for i in filled)])
-    connection, time, offset = (
-        np.concatenate([getattr(chunks[i], name) for i in filled]) for name in ("connection", "time", "offset")
+def _may_be(runs: records.Runs, raw_bytes: int, times: tuple[int, int] | None) -> bool:
+    return not runs.length or (
+        runs.ascending
+        and runs.least_offset >= 0
+        and runs.greatest_offset < raw_bytes
+        and runs.least_time >= 0
+        and times in (None, (runs.least_time, runs.greatest_time))
     )
-    begins = np.concatenate(([True], connection[1:] != connection[:-1]))
-    begins[edges[:-1]] = True
-    starts = np.flatnonzero(begins)
-    chunk_of_run = np.searchsorted(edges, starts, side="right") - 1
-    runs = np.stack((chunk_of_run, connection[starts]))
-    order = np.lexsort(runs[::-1])
-    repeated = order[1:][(runs[:, order[1:]] == runs[:, order[:-1]]).all(axis=0)]
-    falls = np.flatnonzero((offset[1:] <= offset[:-1]) & ~begins[1:]) + 1
-    bad = np.zeros(len(filled), np.bool_)
-    bad[chunk_of_run[repeated]] = True
-    bad[np.searchsorted(edges, falls, side="right") - 1] = True
-    least, greatest = (f.reduceat(time, edges[:-1]) for f in (np.minimum, np.maximum))
-    claimed = [times[i] or (lo, hi) for i, lo, hi in zip(filled, least.tolist(), greatest.tolist(), strict=True)]
-    bad |= (least < 0) | np.any(
-        np.stack((least, greatest), axis=1).astype(np.uint64) != np.array(claimed, np.uint64), 1
-    )
-    bad |= np.minimum.reduceat(offset, edges[:-1]) < 0
-    bad |= np.maximum.reduceat(offset, edges[:-1]) >= raw_bytes[filled]
-    return bad

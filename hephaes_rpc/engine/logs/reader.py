@@ -303,7 +303,7 @@ class RecordReader(IndexedReader):
         """Connections without declaration, each with the first chunk that holds messages of it."""
         first: dict[int, int] = {}
         for i, entries in enumerate(self._entries()):
-            for id_ in entries.connections():
+            for id_ in entries.runs.connection:
                 first.setdefault(id_, i)
         return {id_: i for id_, i in first.items() if not self._is_declared(id_)}
 

@@ -101,4 +101,4 @@ class Sweep:
 
     @staticmethod
     def _impossible(entries: list[ChunkEntries], chunks: list[Chunk]) -> NDArray[np.bool_]:
-        return impossible(entries, np.array([c.raw_bytes for c in chunks], np.int64), [c.times for c in chunks])
+        return impossible(entries, [c.raw_bytes for c in chunks], [c.times for c in chunks])

@@ -35,8 +35,7 @@ class Examined:
 def examine(log: LogReader, window: Window = WHOLE) -> Examined:
     """Look at the log times of an open log that lie in the window."""
     streams = log.summary.streams
-    index = log.index(log.slots(streams))
-    times = [window.of(index.slot(k)[0]) for k in range(len(streams))]
+    times = [window.of(each) for each in log.times(log.slots(streams))]
     tick = tick_of(times)
     return Examined(
         log.summary,

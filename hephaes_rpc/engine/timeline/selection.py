@@ -47,15 +47,15 @@ def select(wanted: Input, log: LogReader, streams: Sequence[Stream]) -> list[Boo
     ``max_messages`` counts the messages of all streams of the log that ``input`` includes, be they in ``streams`` or
     not.
     """
-    index = log.index(log.slots(streams))
-    chosen = [window_of(wanted).holds(index.slot(k)[0]) for k in range(len(streams))]
+    times = log.times(log.slots(streams))
+    chosen = [window_of(wanted).holds(each) for each in times]
     if wanted.max_messages is not None:
         _keep_first(wanted, log, streams, chosen)
     if wanted.sample_rate_hz is not None:
         start = wanted.start_ns if wanted.start_ns is not None else log.summary.start_ns or 0
         step = round(1e9 / wanted.sample_rate_hz)
         for k, keep in enumerate(chosen):
-            _sample(index.slot(k)[0], keep, start, step)
+            _sample(times[k], keep, start, step)
     return chosen
 
 
