@@ -134,7 +134,8 @@ class McapReader(RecordReader):
             window = self._file.read_up_to(position, window_bytes)
             found = records.index_mcap(window)
             self._found.add_index(found)
-            self._define(window, found.definitions)
+            if found.definitions:
+                self._define(window, found.definitions)
             position += found.stop
             place = self._place(position, window[found.stop :])
             if place is None:
@@ -182,13 +183,13 @@ class McapReader(RecordReader):
         """Note the chunk at ``place``; the position behind it, or where records go on."""
         if len(ahead) < _CHUNK_WINDOW:
             ahead = self._file.read_up_to(place.position, _CHUNK_WINDOW)
-        body, head, length = ahead[_RECORD.size :], None, place.length
-        for length in (place.length, self._inner_length(ahead)):
+        body, length = ahead[_RECORD.size :], place.length
+        head = chunk_head(body, length)
+        if head is None and place.end <= self._file.size and self._is_followed(place.end):
+            head = chunk_head(self._with_stored_bytes(body, length), length)
+        if head is None:
+            length = self._inner_length(ahead)
             head = chunk_head(body, length)
-            if head is None and place.end <= self._file.size and self._is_followed(place.end):
-                head = chunk_head(self._with_stored_bytes(body, place.length), length := place.length)
-            if head is not None:
-                break
         if head is None:
             return self._lost(place.position, "a chunk's header contradicts its length")
         start_ns, end_ns, raw_bytes, crc, name, at = head

@@ -331,7 +331,7 @@ class _Parser:
             depth, leaves = max(depth, below + (base not in BASES)), leaves + count
             if leaves > MAX_LEAVES:
                 raise self.error(f"more than {MAX_LEAVES:,} leaf columns, the limit", at)
-            fields.append(evolve(item, type=evolve(item.type, base=base)))
+            fields.append(item if base == item.type.base else evolve(item, type=evolve(item.type, base=base)))
         path.pop()
         self.types[name] = MessageType(name, tuple(fields), tuple(section.constants))
         known[name] = depth, max(leaves, 1)

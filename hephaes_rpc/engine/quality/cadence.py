@@ -41,7 +41,7 @@ class Cadence:
 
     Args:
         times: int64[n], ascending, ns.
-        period_ns, jitter_ns: None below two messages.
+        period_ns, jitter_ns, max_gap_ns: None below two messages; the last is the longest step.
         is_steady: Whether gaps, losses and changes of its rate mean something.
         out_of_order: Messages that lie in the file behind one with a later time; ``fallback_ns`` the farthest.
         disordered: First and last time of such.
@@ -54,6 +54,7 @@ class Cadence:
     times: Int64s
     period_ns: int | None = None
     jitter_ns: int | None = None
+    max_gap_ns: int | None = None
     is_steady: bool = False
     out_of_order: int = 0
     fallback_ns: int = 0
@@ -70,11 +71,6 @@ class Cadence:
         return (len(self.times) - 1) * at.NS_PER_S / span if span else None
 
     @property
-    def max_gap_ns(self) -> int | None:
-        """Longest step."""
-        return int(np.diff(self.times).max()) if len(self.times) > 1 else None
-
-    @property
     def missing(self) -> int:
         """Messages missing in losses, gaps not counted."""
         return sum(loss.missing for loss in self.losses)
@@ -86,6 +82,7 @@ class Cadence:
         found._order()
         steps = np.diff(found.times)
         if len(steps):
+            found.max_gap_ns = int(steps.max())
             found.duplicates = int(np.count_nonzero(steps == 0))
             found._measure(steps, tick_ns, may_be_steady)
         return found
@@ -107,7 +104,8 @@ class Cadence:
             rising = steps[steps > 0]
             if len(rising) * 2 >= len(steps):
                 period = _median(rising)
-        jitter = _median(np.abs(steps - period))
+        apart = steps - period
+        jitter = _median(np.abs(apart, out=apart))
         self.period_ns, self.jitter_ns = round(period), round(jitter)
         if not may_be_steady or len(self.times) < at.MIN_MESSAGES or self.times[-1] - self.times[0] < at.MIN_SPAN_NS:
             return
@@ -124,8 +122,9 @@ class Cadence:
             # Ticks put messages off by whole periods, for as long as it takes: only what lacks in the end is lost.
             lacking = max(0, round(float(np.sum(steps[usual] / period - 1.0))))
             losses = np.sort(losses[np.argsort(-lost[losses], kind="stable")[:lacking]])
-        beats = steps[usual]
-        if len(beats) < len(steps):
+        beats = steps
+        if not usual.all():
+            beats = steps[usual]
             jitter = _median(np.abs(beats - period)) if len(beats) else 0.0
         if not self._is_beat(beats, period, jitter, lost[losses]):
             self.stretches = []
@@ -168,11 +167,13 @@ def _medians(values: Int64s | Floats) -> Floats:
 
 
 def _lost_periods(steps: Int64s, period: float, gaps: Bools, usual: Bools) -> Floats:
-    """By how many periods each step is too long after what its neighbours make up for, float64[n].
+    """By how many periods each step is too long after what its neighbours make up for, float64[n]; right from LOST on.
 
     Steps that are clearly shorter than the period give what they are short of to a longer one near them, each of it
     once: those behind it first, since what was held up comes in a hurry.
     """
+    if not np.any(steps >= (1.0 + at.LOST) * period):
+        return np.zeros(len(steps))
     excess = steps / period - 1.0
     lost = np.where(excess > 0, excess, 0.0)
     credit = np.where(usual & (excess < -at.HURRY), -excess, 0.0)
@@ -192,13 +193,19 @@ def _stretches(times: Int64s, steps: Int64s, gaps: Bools, period: float) -> tupl
     """Where the stream keeps another period, and which steps lie there."""
     inside = np.zeros(len(steps), np.bool_)
     size = max(at.MIN_STRETCH_MESSAGES // 2, int(at.MIN_STRETCH_NS / 2 / period))
+    slow, fast = period * at.RATE_CHANGE, period / at.RATE_CHANGE
+    outside = np.flatnonzero(((steps > slow) | (steps < fast)) & ~gaps)
+    if 2 * len(outside) < size:
+        return [], inside
     usable = np.flatnonzero(~gaps)
     n_blocks = len(usable) // size
     if n_blocks < 3:
         return [], inside
     blocks = usable[: n_blocks * size].reshape(n_blocks, size)
-    medians = _medians(steps[blocks])
-    differs = (medians > period * at.RATE_CHANGE) | (medians < period / at.RATE_CHANGE)
+    often = np.bincount(np.searchsorted(usable, outside) // size, minlength=n_blocks)[:n_blocks]
+    differs = 2 * often >= size
+    medians = _medians(steps[blocks[differs]])
+    differs[differs] = (medians > slow) | (medians < fast)
     found = []
     edges = np.flatnonzero(np.diff(np.concatenate(([0], differs.astype(np.int8), [0]))))
     for first, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
