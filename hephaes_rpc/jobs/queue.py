@@ -93,7 +93,7 @@ class _Run:
     stopping: bool = False
     asset: int = 0
     progress: Progress | None = None
-    saved_at: float = 0.0
+    saved_at: float = field(factory=time.monotonic)
     done: bool = False
     silent: str | None = None
     lost: bool = False
@@ -138,7 +138,7 @@ class JobQueue:
         self._owner = new_owner()
         self._runs: dict[str, _Run] = {}
         self._idle: list[WorkerProcess] = []
-        self._endings: dict[str, asyncio.Event] = {}
+        self._endings: dict[str, asyncio.Future[Job]] = {}
         self._listening: defaultdict[str, list[OnProgress]] = defaultdict(list)
         self._woken = asyncio.Event()
         self._leases = _Leases()
@@ -179,7 +179,6 @@ class JobQueue:
         """The job once it has ended (or was interrupted by ``drain``); cancelling the awaiting task cancels the job."""
         if on_progress is not None:
             self._listening[job_id].append(on_progress)
-        self.wake()
         try:
             return await self._final(ws, job_id)
         except asyncio.CancelledError:
@@ -263,8 +262,8 @@ class JobQueue:
                 if time.monotonic() - polled >= POLL_S:
                     polled = time.monotonic()
                     await self._take_over()
+                await self._take_job()
                 await self._fail_held_back()
-                await self._take_jobs()
                 await self._keep_spare()
             except Exception:
                 logger.exception("jobs could not be taken from the store")
@@ -272,11 +271,9 @@ class JobQueue:
                 async with asyncio.timeout(POLL_S):
                     await self._woken.wait()
 
-    async def _take_jobs(self) -> None:
-        while not self._draining and (types := self._room()):
-            claimed = await self._in_thread(self._claim, types)
-            if claimed is None:
-                return
+    async def _take_job(self) -> None:
+        """Take a job, if there is room; the next one is looked for once a worker has been given this one."""
+        if (types := self._room()) and (claimed := await self._in_thread(self._claim, types)) is not None:
             self._begin(*claimed)
 
     def _room(self) -> tuple[JobType, ...]:
@@ -346,10 +343,11 @@ class JobQueue:
         run.worker = worker = await self._worker_for(run.job.type)
         worker.on_line, worker.job_id = run.hear, run.job.id
         try:
-            await self._in_thread(run.ws.jobs.set_worker, run.job.id, self._owner, worker.pid)
             if run.stopping:
                 return self._stopped(run)
             worker.run({**run.payload, "memory_bytes": self._config.worker_memory_bytes})
+            self._woken.set()
+            await self._in_thread(run.ws.jobs.set_worker, run.job.id, self._owner, worker.pid)
             while (event := await worker.event()) is not None:
                 if (ending := await self._take_event(run, event)) is not None:
                     return ending
@@ -415,8 +413,7 @@ class JobQueue:
         _note_ending(run, ending)
         while True:
             try:
-                await self._in_thread(_flush_lines, run)
-                changed = await self._in_thread(records.change, run.ws, run.job.id, ending, run.lease)
+                changed = await self._in_thread(_store_ending, run, ending)
                 break
             except HephaesError as error:
                 logger.error("the end of job %s cannot be stored: %s", run.job.id, error)
@@ -455,7 +452,7 @@ class JobQueue:
         self._notify.job_changed(job)
         ended = self._endings.pop(job.id, None) if job.status in (*FINAL, "interrupted") else None
         if ended is not None:
-            ended.set()
+            ended.set_result(job)
         if job.status in FINAL and job.type == "index":
             self._woken.set()  # others may have waited for it
 
@@ -467,14 +464,17 @@ class JobQueue:
     async def _final(self, ws: "OpenWorkspace", job_id: str) -> Job:
         """The job once it has ended, here or in another sidecar."""
         while True:
-            ended = self._endings.setdefault(job_id, asyncio.Event())
+            ended = self._endings.setdefault(job_id, self._loop.create_future())
             job = await self._in_thread(ws.jobs.get, job_id)
-            if job.status in FINAL or (self._draining and job.status == "interrupted"):
+            if not self._has_ended(job):
+                await asyncio.wait({ended}, timeout=WATCH_S)
+                job = ended.result() if ended.done() else job
+            if self._has_ended(job):
                 self._endings.pop(job_id, None)
                 return job
-            with suppress(TimeoutError):
-                async with asyncio.timeout(WATCH_S):
-                    await ended.wait()
+
+    def _has_ended(self, job: Job) -> bool:
+        return job.status in FINAL or (self._draining and job.status == "interrupted")
 
     # --- workers
 
@@ -612,6 +612,12 @@ def _flush_lines(run: _Run) -> None:
         if count:
             run.ws.job_logs.add(run.job.id, run.lines[:count])
             del run.lines[:count]
+
+
+def _store_ending(run: _Run, ending: Ending) -> Change | None:
+    """Store what is left of what has been said, and how the job has ended; None when that cannot happen any more."""
+    _flush_lines(run)
+    return records.change(run.ws, run.job.id, ending, run.lease)
 
 
 def _note_ending(run: _Run, ending: Ending) -> None:

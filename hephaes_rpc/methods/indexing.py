@@ -83,6 +83,8 @@ async def _job(app: AppState, workspace: OpenWorkspace, find: Found, told: Told)
                 with contextlib.suppress(HephaesError):
                     await app.jobs.cancel(workspace, job.id)
             raise
+        if not is_ours:
+            app.jobs.wake()
         job = await app.jobs.run_to_end(workspace, job.id, told)
         if is_ours or job.status != "cancelled":
             return job

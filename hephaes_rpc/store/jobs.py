@@ -154,22 +154,26 @@ class Jobs:
         """
         while True:
             with self._db.read() as session:
-                job_id = session.value(
-                    f"SELECT j.id FROM jobs j INDEXED BY jobs_queue WHERE j.status = 'queued' AND {_NEEDS_NOTHING}"
+                row = session.one(
+                    "SELECT j.id, j.type FROM jobs j INDEXED BY jobs_queue"
+                    f" WHERE j.status = 'queued' AND {_NEEDS_NOTHING}"
                     " AND j.type IN (SELECT value FROM json_each(?))"
                     " ORDER BY -j.priority, j.created_at, j.rowid LIMIT 1",
                     (to_json(list(types)),),
                 )
-            if job_id is None:
+            if row is None:
                 return None
-            if (job := self.claim_job(job_id, owner)) is not None:
+            if (job := self._claim(row[0], row[1], owner)) is not None:
                 return job
 
     def claim_job(self, job_id: str, owner: str) -> Job | None:
         """Take that job for ``owner``, as ``claim`` does; None when it is not queued, or waits for another."""
-        now = now_us()
         with self._db.read() as session:
             job_type = session.value("SELECT type FROM jobs WHERE id = ?", (job_id,))
+        return self._claim(job_id, job_type, owner)
+
+    def _claim(self, job_id: str, job_type: JobType | None, owner: str) -> Job | None:
+        now = now_us()
         with self._db.write("jobs", *(["assets"] if job_type == "index" else ())) as session:
             row = session.one(
                 "UPDATE jobs AS j SET status = 'running', attempt = attempt + 1, owner = ?, worker_pid = NULL,"
@@ -288,9 +292,7 @@ class Jobs:
             raise ValueError("a job starts by claim()")
         now = now_us()
         final = to in ("succeeded", "failed", "cancelled")
-        with self._db.read() as session:
-            is_index = session.value("SELECT type FROM jobs WHERE id = ?", (job_id,)) == "index"
-        stops = is_index and to in ("failed", "cancelled", "interrupted")
+        stops = to in ("failed", "cancelled", "interrupted") and self._is_index(job_id)
         with self._db.write("jobs", *(["assets"] if stops else ())) as session:
             row = session.one(
                 "UPDATE jobs SET status = :to, error = :error, signal = :signal,"
@@ -326,6 +328,10 @@ class Jobs:
                 message = None if error is None else error.message
                 changed = stop_indexing(session, job_id, failed_asset_id, message or "", now)
             return get_job(session, self._places, job_id), changed
+
+    def _is_index(self, job_id: str) -> bool:
+        with self._db.read() as session:
+            return bool(session.value("SELECT type = 'index' FROM jobs WHERE id = ?", (job_id,)))
 
     def retry(self, job_id: str) -> Job:
         """A new job in the place of one that failed or was cancelled, in one transaction.
