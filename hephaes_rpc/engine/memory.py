@@ -2,6 +2,7 @@
 
 import ctypes
 
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
@@ -16,6 +17,19 @@ def stay_small(n_arenas: int, large_bytes: int) -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_ARENA_MAX, n_arenas)
         libc.mallopt(_M_MMAP_THRESHOLD, large_bytes)
+    except (AttributeError, OSError, TypeError):
+        return
+
+
+def keep_freed(most_bytes: int) -> None:
+    """Have malloc keep up to so much of what is freed for what is needed next, pages and all; glibc only.
+
+    By default what is freed in large pieces goes back to the system, which has to clear it before it is had again.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, most_bytes)
+        libc.mallopt(_M_TRIM_THRESHOLD, most_bytes)
     except (AttributeError, OSError, TypeError):
         return
 

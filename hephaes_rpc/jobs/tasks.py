@@ -20,6 +20,8 @@ from hephaes_rpc.jobs import authoring
 
 PROGRESS_INTERVAL_S = 0.1
 MAX_NOTES = 100
+KEPT_BYTES = 16 << 20
+"""Of memory that indexing has freed, for the next log."""
 IDLE = 19
 """How nice a worker is that nobody waits for."""
 
@@ -103,12 +105,14 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
     from hephaes_rpc.engine.identity import identify
     from hephaes_rpc.engine.logs import open_log
     from hephaes_rpc.engine.logs.describe import describe
+    from hephaes_rpc.engine.memory import keep_freed
     from hephaes_rpc.engine.quality.indexed import quality_by_index
 
     def swept(done: int, total: int) -> None:
         context.check()
         context.progress("index", done, total, "bytes")
 
+    keep_freed(KEPT_BYTES)
     registered_file(asset["path"])
     identity = identify(Path(asset["path"]))  # before: what is appended from here on makes it another log
     with open_log(asset["path"], swept) as log:
