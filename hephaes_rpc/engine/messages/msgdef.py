@@ -8,6 +8,7 @@ Invariants: nothing of the text is ever executed; every limit is checked before 
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal
 
 from attrs import evolve, field, frozen, mutable
@@ -18,6 +19,9 @@ MAX_TEXT_CHARS = 1_000_000
 MAX_DEPTH = 100
 MAX_LEAVES = 10_000
 MAX_ARRAY = 2**31 - 1
+KEPT_DEFINITIONS = 64
+KEPT_CHARS = 1 << 16
+"""Of a text whose definition is kept."""
 
 INTEGERS = frozenset(("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"))
 FLOATS = frozenset(("float32", "float64"))
@@ -87,8 +91,18 @@ class Definition:
 
 
 def parse_definition(type_name: str, text: str, ros: Ros) -> Definition:
-    """The definition of ``type_name``; LogError (``bad_input``, ``unsupported``) names the type and the line."""
+    """The definition of ``type_name``; LogError (``bad_input``, ``unsupported``) names the type and the line.
+
+    Logs of one robot repeat their definitions: the last few, unless they are long, are kept, for nobody to change.
+    """
+    return (_kept if len(text) <= KEPT_CHARS else _parsed)(type_name, text, ros)
+
+
+def _parsed(type_name: str, text: str, ros: Ros) -> Definition:
     return _Parser(type_name, ros).parse(text)
+
+
+_kept = lru_cache(KEPT_DEFINITIONS)(_parsed)
 
 
 @mutable
