@@ -175,12 +175,17 @@ class JobQueue:
             self._notify.job_changed(job)
         self._woken.set()
 
-    async def run_to_end(self, ws: "OpenWorkspace", job_id: str, on_progress: OnProgress | None = None) -> Job:
-        """The job once it has ended (or was interrupted by ``drain``); cancelling the awaiting task cancels the job."""
+    async def run_to_end(
+        self, ws: "OpenWorkspace", job_id: str, on_progress: OnProgress | None = None, *, is_new: bool = False
+    ) -> Job:
+        """The job once it has ended (or was interrupted by ``drain``); cancelling the awaiting task cancels the job.
+
+        ``is_new``: it has just been submitted and cannot have ended, so that need not be looked up.
+        """
         if on_progress is not None:
             self._listening[job_id].append(on_progress)
         try:
-            return await self._final(ws, job_id)
+            return await self._final(ws, job_id, is_new=is_new)
         except asyncio.CancelledError:
             with suppress(HephaesError):  # it has ended
                 await asyncio.shield(self._loop.create_task(self.cancel(ws, job_id)))
@@ -262,19 +267,21 @@ class JobQueue:
                 if time.monotonic() - polled >= POLL_S:
                     polled = time.monotonic()
                     await self._take_over()
-                await self._take_job()
-                await self._fail_held_back()
-                await self._keep_spare()
+                if not await self._take_job():
+                    await self._fail_held_back()
+                    await self._keep_spare()
             except Exception:
                 logger.exception("jobs could not be taken from the store")
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._woken.wait()
 
-    async def _take_job(self) -> None:
-        """Take a job, if there is room; the next one is looked for once a worker has been given this one."""
-        if (types := self._room()) and (claimed := await self._in_thread(self._claim, types)) is not None:
-            self._begin(*claimed)
+    async def _take_job(self) -> bool:
+        """Take a job, if there is one and room for it; the rest is looked for once a worker has been given this one."""
+        if not (types := self._room()) or (claimed := await self._in_thread(self._claim, types)) is None:
+            return False
+        self._begin(*claimed)
+        return True
 
     def _room(self) -> tuple[JobType, ...]:
         """The types of jobs there is room for: what nobody asked for, one at a time, takes no place from others."""
@@ -461,17 +468,18 @@ class JobQueue:
         for listen in self._listening.get(progress.job_id, ()):
             listen(progress)
 
-    async def _final(self, ws: "OpenWorkspace", job_id: str) -> Job:
+    async def _final(self, ws: "OpenWorkspace", job_id: str, *, is_new: bool = False) -> Job:
         """The job once it has ended, here or in another sidecar."""
         while True:
             ended = self._endings.setdefault(job_id, self._loop.create_future())
-            job = await self._in_thread(ws.jobs.get, job_id)
-            if not self._has_ended(job):
+            job = None if is_new else await self._in_thread(ws.jobs.get, job_id)
+            if job is None or not self._has_ended(job):
                 await asyncio.wait({ended}, timeout=WATCH_S)
                 job = ended.result() if ended.done() else job
-            if self._has_ended(job):
+            if job is not None and self._has_ended(job):
                 self._endings.pop(job_id, None)
                 return job
+            is_new = False
 
     def _has_ended(self, job: Job) -> bool:
         return job.status in FINAL or (self._draining and job.status == "interrupted")

@@ -85,7 +85,7 @@ async def _job(app: AppState, workspace: OpenWorkspace, find: Found, told: Told)
             raise
         if not is_ours:
             app.jobs.wake()
-        job = await app.jobs.run_to_end(workspace, job.id, told)
+        job = await app.jobs.run_to_end(workspace, job.id, told, is_new=is_ours)
         if is_ours or job.status != "cancelled":
             return job
 

@@ -338,7 +338,7 @@ class McapReader(RecordReader):
                     crc = zlib.crc32(window[: at + _RECORD.size + 16], crc)
                     self._end_summary(summary, crc, start, position + at, window[at + _RECORD.size : place.end])
                     return
-                self._take_summary(summary, place.opcode, window[at : place.end])
+                self._take_summary(summary, window, place)
                 at = place.end
             if at == 0 and (len(window) < window_bytes or window[0] == 0 or window_bytes > self._file.size):
                 self._found.warn(f"{self._at(position)}: the summary is damaged; it is not used", lost=False)
@@ -356,15 +356,16 @@ class McapReader(RecordReader):
         place = _Place(at, *_RECORD.unpack_from(window, at))
         return place if place.end <= len(window) else None
 
-    def _take_summary(self, summary: _Summary, opcode: int, record: bytes) -> None:
-        if opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
-            summary.definitions.append(record)
-        elif opcode == Opcode.STATISTICS:
-            body = record[_RECORD.size :]
+    def _take_summary(self, summary: _Summary, window: bytes, place: _Place) -> None:
+        if place.opcode == Opcode.CHUNK_INDEX:
+            if place.length >= 24:
+                (position,) = _LENGTH.unpack_from(window, place.position + _RECORD.size + 16)
+                summary.chunk_positions.append(position)
+        elif place.opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
+            summary.definitions.append(window[place.position : place.end])
+        elif place.opcode == Opcode.STATISTICS:
+            body = window[place.position + _RECORD.size : place.end]
             summary.statistics = self._parse(Statistics, body, "the statistics record")
-        elif opcode == Opcode.CHUNK_INDEX and len(record) >= _RECORD.size + 24:
-            (position,) = _LENGTH.unpack_from(record, _RECORD.size + 16)
-            summary.chunk_positions.append(position)
 
     def _end_summary(self, summary: _Summary, crc: int, start: int, position: int, footer: bytes) -> None:
         """Judge a summary by its footer, and what comes behind it."""
