@@ -91,7 +91,7 @@ def _describe(stream: Stream, time: np.ndarray[tuple[int], np.dtype[np.int64]]) 
         time = np.sort(time)
         steps = np.diff(time)
     start_ns, end_ns = (int(time[0]), int(time[-1])) if len(time) else (None, None)
-    span_ns = int(steps.sum()) if len(steps) else 0
+    span_ns = end_ns - start_ns if start_ns is not None and end_ns is not None else 0
     modality, family = classify(stream.type_name)
     first = stream.connections[0]
     return StreamInfo(
