@@ -20,7 +20,7 @@ MAX_DEPTH = 100
 MAX_LEAVES = 10_000
 MAX_ARRAY = 2**31 - 1
 KEPT_DEFINITIONS = 64
-KEPT_CHARS = 1 << 16
+KEPT_CHARS = 1 << 14
 """Of a text whose definition is kept."""
 
 INTEGERS = frozenset(("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"))
