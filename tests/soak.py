@@ -40,6 +40,15 @@ LONG_MIN = 5
 FULL_PAGE = 500
 FILES_PER_CONVERSION = 3
 FEATURES = 22
+LISTED = {
+    "asset_id": "assets",
+    "job_id": "jobs",
+    "output_id": "outputs",
+    "conversion_id": "conversions",
+    "config_id": "conversionConfigs",
+    "draft_id": "drafts",
+    "tag_id": "tags",
+}
 Schema = dict[str, Any]
 
 
@@ -141,7 +150,7 @@ class Soak:
         self.know()
 
     def fill(self) -> None:
-        """Have more of everything than a page can hold."""
+        """Have more of everything than a page can hold, and have a batch of the longest pages asked for at once."""
         logs = self.place / "many"
         logs.mkdir()
         for k in range(FULL_PAGE):
@@ -164,18 +173,14 @@ class Soak:
         ]
         for job in made:
             self.sidecar.wait_for_job(job, timeout=900)
+        for noun in LISTED.values():
+            asked = [self.sidecar.start(f"{noun}/list", {"limit": FULL_PAGE}) for _ in range(BATCH)]
+            for request_id in asked:
+                assert "result" in self.sidecar.response(request_id, 300)
 
     def know(self) -> None:
         """Learn the ids of what is there."""
-        for noun, name in (
-            ("assets", "asset_id"),
-            ("jobs", "job_id"),
-            ("outputs", "output_id"),
-            ("conversions", "conversion_id"),
-            ("conversionConfigs", "config_id"),
-            ("drafts", "draft_id"),
-            ("tags", "tag_id"),
-        ):
+        for name, noun in LISTED.items():
             page = self.sidecar.request(f"{noun}/list", {"limit": 20})
             self.ids[name] = [item["id"] for item in page["items"]]
 

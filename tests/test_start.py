@@ -87,7 +87,7 @@ def test_convert_opens_the_log_before_it_loads_what_writes(data, tmp_path):
     ],
 )
 @pytest.mark.parametrize("output", ["parquet", "tfrecord"])
-def test_a_conversion_without_features_loads_neither_the_functions_of_every_kernel_nor_masks(data, tmp_path, output, options):
+def test_a_conversion_without_features_loads_no_table_of_kernels_and_no_masks(data, tmp_path, output, options):
     out = str(tmp_path / "out")
     run = f"from hephaes_rpc.cli.commands import run; import sys; assert run(sys.argv[1:]) == 0; {AT_END}"
     found = loaded(run, "convert", "-o", out, "--format", output, *options, data / "imu-joint-state.mcap")

@@ -20,7 +20,7 @@ from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.model.conversions import ChangeKind, ConfigStatus, ConfigSummary
 from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.db import Database, Row, Session
-from hephaes_rpc.store.documents import Reading, Readings, stored_form
+from hephaes_rpc.store.documents import READINGS, Reading, stored_form
 from hephaes_rpc.store.draftrows import REVISION, REVISIONS, DraftRevision, revisions_of, snapshot
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
 from hephaes_rpc.store.values import from_json, new_id, normalized, now_us, to_json, to_time
@@ -173,7 +173,6 @@ class Configs:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._readings = Readings()
 
     def list(
         self, limit: int = DEFAULT_LIMIT, cursor: str | None = None, sort: str | None = None
@@ -309,7 +308,7 @@ class Configs:
             revision_number=number or 0,
             sha256=sha256,
             document_version=version,
-            reading=self._readings.of(sha256, data),
+            reading=READINGS.of(sha256, data),
         )
 
     def _at(self, session: Session, config: ConfigState, revision_number: int) -> ConfigState:
@@ -330,7 +329,7 @@ class Configs:
             revision_number=revision_number,
             sha256=sha256,
             document_version=version,
-            reading=self._readings.of(sha256, data),
+            reading=READINGS.of(sha256, data),
         )
 
     def _migrated(self, session: Session, old: ConfigState) -> ConfigState:
@@ -363,7 +362,7 @@ class Configs:
             " ORDER BY r.revision_number DESC",
             (current.id,),
         )
-        good = next((number for number, *stored in rows if self._readings.of(*stored).document is not None), None)
+        good = next((number for number, *stored in rows if READINGS.of(*stored).document is not None), None)
         means = "spec" if good is None else f"spec, or restore_revision {good}"
         reason = current.reading.reason or "the document has been lost"
         return HephaesError(
@@ -378,7 +377,7 @@ class Configs:
     def _summary(self, row: Row) -> ConfigSummary:
         config_id, name, description, metadata, created_at, updated_at, last_opened_at, *revision = row
         _, _, version, sha256, data, revision_count, draft_count, previewed_at, notes = revision
-        reading = self._readings.of(sha256, data)
+        reading = READINGS.of(sha256, data)
         spec = reading.document.spec if reading.document else None
         rows = spec.row_strategy if spec else None
         return ConfigSummary(
@@ -406,7 +405,7 @@ class Configs:
         )
 
     def _detail(self, session: Session, row: Row, revision_limit: int) -> ConfigDetail:
-        reading = self._readings.of(row[10], row[11])
+        reading = READINGS.of(row[10], row[11])
         rows = session.all(
             f"SELECT {_REVISION_COLUMNS} FROM {_REVISIONS} WHERE r.config_id = ?"
             " ORDER BY r.revision_number DESC LIMIT ?",
@@ -418,7 +417,7 @@ class Configs:
             (row[0],),
         )
         previews = sorted((each for each in drafts if each[10] is not None), key=lambda each: int(each[12]))
-        drafted = sorted(revisions_of(drafts, self._readings), key=lambda each: (each.created_at, each.revision_number))
+        drafted = sorted(revisions_of(drafts), key=lambda each: (each.created_at, each.revision_number))
         return ConfigDetail(
             **attrs.asdict(self._summary(row), recurse=False),
             spec_document_json=reading.content,
@@ -432,7 +431,7 @@ class Configs:
 
     def _revision(self, row: Row) -> ConfigRevision:
         revision_id, config_id, number, kind, summary, version, sha256, created_at, data = row
-        reading = self._readings.of(sha256, data)
+        reading = READINGS.of(sha256, data)
         return ConfigRevision(
             id=revision_id,
             config_id=config_id,

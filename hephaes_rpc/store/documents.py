@@ -66,6 +66,10 @@ class Readings:
         return reading
 
 
+READINGS = Readings()
+"""Of the whole process: a document is the same wherever it is stored."""
+
+
 def stored_form(document: SpecDocument) -> bytes:
     """The bytes that a document is stored as; equal documents give equal bytes."""
     return dump(document).encode()

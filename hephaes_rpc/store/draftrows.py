@@ -13,7 +13,7 @@ from hephaes_rpc.engine.specs.patches import Operation, difference
 from hephaes_rpc.errors import ParamsError
 from hephaes_rpc.serde import structure
 from hephaes_rpc.store.db import Row
-from hephaes_rpc.store.documents import Readings
+from hephaes_rpc.store.documents import READINGS
 from hephaes_rpc.store.values import from_json, to_time
 
 T = TypeVar("T")
@@ -79,12 +79,12 @@ def is_ready(preview: bytes | None) -> bool:
     return preview is not None and is_good(from_json(preview))
 
 
-def revisions_of(rows: Sequence[Row], readings: Readings) -> Iterator[DraftRevision]:
+def revisions_of(rows: Sequence[Row]) -> Iterator[DraftRevision]:
     """Revisions by rows of REVISION, which are those of whole drafts, each in order of numbers."""
     for _, of_draft in groupby(rows, key=lambda row: row[1]):
         before: dict[str, Any] | None = None
         for row in of_draft:
-            reading = readings.of(row[5], row[6])
+            reading = READINGS.of(row[5], row[6])
             content = to_dict(reading.document) if reading.document is not None else reading.content
             changes = [] if before is None or content is None else difference(before, content)
             before = content or before

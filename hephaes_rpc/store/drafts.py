@@ -20,7 +20,7 @@ from hephaes_rpc.store.blobs import store_blob
 from hephaes_rpc.store.configs import NOUN as CONFIGS
 from hephaes_rpc.store.configs import insert_config
 from hephaes_rpc.store.db import Database, Row, Session
-from hephaes_rpc.store.documents import Readings, stored_form
+from hephaes_rpc.store.documents import READINGS, stored_form
 from hephaes_rpc.store.draftrows import (
     REVISION,
     REVISIONS,
@@ -111,7 +111,6 @@ class Drafts:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._readings = Readings()
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
@@ -160,7 +159,7 @@ class Drafts:
         with self._db.read() as session:
             summary = _require(session, draft_id)
             row = _revision_row(session, summary, revision_number)
-        reading = self._readings.of(row[5], row[6])
+        reading = READINGS.of(row[5], row[6])
         if reading.document is None:
             message = f"revision {row[2]} of the draft {draft_id} cannot be used: {reading.reason}"
             raise HephaesError("invalid_spec", message, draft_id=draft_id, errors=[])
@@ -319,7 +318,7 @@ class Drafts:
             summary = _require(session, draft_id)
             status = _moved(summary, "save")
             row = _revision_row(session, summary, summary.confirmed_revision_number)
-            document = self._readings.of(row[5], row[6]).document
+            document = READINGS.of(row[5], row[6]).document
             if document is None:
                 message = f"revision {row[2]} of the draft cannot be used"
                 raise HephaesError("draft_state", message, draft_id=draft_id, status=summary.status)
@@ -343,7 +342,7 @@ class Drafts:
         )
         if not any(row[2] == wanted for row in rows):
             raise _no_revision(draft_id, wanted)
-        revisions = list(revisions_of(rows, self._readings))
+        revisions = list(revisions_of(rows))
         found = next(row for row in rows if row[2] == wanted)
         snapshots = session.one(
             "SELECT i.data, r.data FROM draft_revisions v LEFT JOIN blobs i ON i.sha256 = v.inspection_sha256"
@@ -353,7 +352,7 @@ class Drafts:
         assert snapshots is not None
         revision = DraftRevisionDetail(
             **attrs.asdict(next(each for each in revisions if each.revision_number == wanted), recurse=False),
-            spec_document_json=self._readings.of(found[5], found[6]).content,
+            spec_document_json=READINGS.of(found[5], found[6]).content,
             inspection_request=from_json(found[7]),
             inspection=snapshot(snapshots[0], Inspection) if inspection else None,
             draft_request=from_json(found[8]),
