@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hephaes_rpc.errors import HephaesError
+from hephaes_rpc.jobs.taskcontext import Context, registered_file
 
 if TYPE_CHECKING:
     from hephaes_rpc.engine.computations.scripts import Scripts
     from hephaes_rpc.engine.logs.kept import KeptLog
-    from hephaes_rpc.jobs.tasks import Context
 
 
-def answer(context: "Context") -> None:
+def answer(context: Context) -> None:
     """Do the task and tell the answer; raises what is no HephaesError, and bugs."""
-    from hephaes_rpc.jobs.tasks import registered_file
-
     try:
         if context.task["type"] not in _ON_DATASETS:
             registered_file(context.task["path"])
@@ -43,7 +41,7 @@ def _kept() -> "KeptLog":
     return KeptLog()
 
 
-def _inspect(context: "Context") -> dict[str, Any]:
+def _inspect(context: Context) -> dict[str, Any]:
     from hephaes_rpc.engine.authoring.authored import InspectRequest
     from hephaes_rpc.engine.authoring.workbench import inspect_log
     from hephaes_rpc.serde import structure, unstructure
@@ -53,7 +51,7 @@ def _inspect(context: "Context") -> dict[str, Any]:
     return {"inspection": unstructure(inspection)}
 
 
-def _draft(context: "Context") -> dict[str, Any]:
+def _draft(context: Context) -> dict[str, Any]:
     from hephaes_rpc.engine.authoring.authored import DraftRequest, InspectRequest
     from hephaes_rpc.engine.authoring.workbench import draft_log
     from hephaes_rpc.serde import structure, unstructure
@@ -64,7 +62,7 @@ def _draft(context: "Context") -> dict[str, Any]:
     return {"inspection": unstructure(inspection), "draft": unstructure(draft)}
 
 
-def _preview(context: "Context") -> dict[str, Any]:
+def _preview(context: Context) -> dict[str, Any]:
     from hephaes_rpc.engine.authoring.authored import PreviewRequest
     from hephaes_rpc.engine.authoring.workbench import preview_log
     from hephaes_rpc.engine.specs.document import load
@@ -77,7 +75,7 @@ def _preview(context: "Context") -> dict[str, Any]:
     return {"preview": unstructure(found.result)}
 
 
-def _dataset(context: "Context") -> dict[str, Any]:
+def _dataset(context: Context) -> dict[str, Any]:
     from hephaes_rpc.engine.datasets.rowpages import Place, Wanted, read_rows, read_schema
     from hephaes_rpc.serde import unstructure
 
@@ -87,7 +85,7 @@ def _dataset(context: "Context") -> dict[str, Any]:
     return found
 
 
-def _report(context: "Context") -> dict[str, Any]:
+def _report(context: Context) -> dict[str, Any]:
     from hephaes_rpc.engine.logreport.report import write_report
     from hephaes_rpc.engine.quality import quality_from
     from hephaes_rpc.serde import unstructure

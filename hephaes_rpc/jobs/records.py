@@ -17,7 +17,7 @@ from attrs import frozen
 from hephaes_rpc.engine.quality import quality_from
 from hephaes_rpc.jobs.owner import kill_worker
 from hephaes_rpc.jobs.state import Action, Event, pause_s, resume, step
-from hephaes_rpc.jobs.tasks import temp_tag
+from hephaes_rpc.jobs.taskcontext import temp_tag
 from hephaes_rpc.model.assets import AssetMetadata, Episode, TopicSummary
 from hephaes_rpc.model.jobs import Job, JobError, Progress
 from hephaes_rpc.store.joblogs import NewLine

@@ -22,7 +22,8 @@ from typing import Any
 from hephaes_rpc.errors import CancelledByClient, HephaesError
 from hephaes_rpc.imports import importing
 from hephaes_rpc.jobs import limits
-from hephaes_rpc.jobs.tasks import Context, perform
+from hephaes_rpc.jobs.taskcontext import Context
+from hephaes_rpc.jobs.tasks import perform
 from hephaes_rpc.processes import die_with_parent
 from hephaes_rpc.stdio import Wire
 
