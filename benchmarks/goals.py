@@ -107,7 +107,9 @@ def _goals() -> Iterator[Goal]:
         sensor, "interpolate, CPU against hephaes", _faster("engine interpolate", "hephaes interpolate", "cpu_s"), 40
     )
     yield Goal(sensor, "interpolate, peak MiB", _of("engine interpolate", "peak_mib"), most=300)
-    yield Goal("sensor-parquet", "layout topics, CPU as part of rerun's", _share(topics, RERUN), most=0.8)
+    yield Goal("sensor-parquet", "layout topics with zstd, CPU as part of rerun's", _share(topics, RERUN), most=0.8)
+    text = "layout topics, uncompressed as rerun's file, CPU as part of rerun's"
+    yield Goal("sensor-parquet", text, _share("engine topics", RERUN), most=0.8)
     yield Goal("sensor-parquet", "layout topics, peak MiB", _of(topics, "peak_mib"), most=300)
     text = "layout topics, CPU against hephaes"
     yield Goal("sensor-tfrecord-small", text, _faster("engine topics", "hephaes none", "cpu_s"), 40)
