@@ -5,12 +5,13 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from hephaes_rpc.model.jobs import Progress
-from hephaes_rpc.notify import Notifier, WorkDone
+from hephaes_rpc.model.jobs import Job, Progress
+from hephaes_rpc.notify import TOLD_FOR, Notifier, WorkDone
 
 
 class Wire:
@@ -137,6 +138,25 @@ def test_threads_keep_the_order_of_a_job() -> None:
         steps = [params["percentage"] for params in sent if params["job_id"] == f"job {number}"]
         assert steps == sorted(steps)
         assert steps[-1] == 100
+
+
+def job(job_id: str, at: datetime) -> Job:
+    return Job(job_id, "index", "running", [], {}, None, None, None, at, at, at, None, 1, 3, None, None, None, None)
+
+
+def test_what_was_told_of_a_job_is_known_as_long_as_others_may_ask() -> None:
+    def play(notifier: Notifier) -> None:
+        notifier.job_changed(job("a", now))
+        assert notifier.has_told(job("a", now))
+        assert not notifier.has_told(job("a", now + timedelta(seconds=1)))
+        notifier.job_changed(job("b", now + TOLD_FOR))
+        assert notifier.has_told(job("a", now))
+        notifier.job_changed(job("c", now + TOLD_FOR + timedelta(seconds=1)))
+        assert not notifier.has_told(job("a", now))
+        assert notifier.has_told(job("b", now + TOLD_FOR))
+
+    now = datetime.now(UTC)
+    assert [params["job"]["id"] for _, params, _ in run(play)] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("token", ["t", 0, None])
