@@ -13,12 +13,7 @@ def stay_small(n_arenas: int, large_bytes: int) -> None:
     By default every thread up to eight per core gets an arena, and what it has freed serves no other thread; and what
     counts as large grows with what has been freed, so that large buffers come to lie between small ones.
     """
-    try:
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_ARENA_MAX, n_arenas)
-        libc.mallopt(_M_MMAP_THRESHOLD, large_bytes)
-    except (AttributeError, OSError, TypeError):
-        return
+    _set({_M_ARENA_MAX: n_arenas, _M_MMAP_THRESHOLD: large_bytes})
 
 
 def keep_freed(most_bytes: int) -> None:
@@ -26,17 +21,21 @@ def keep_freed(most_bytes: int) -> None:
 
     By default what is freed in large pieces goes back to the system, which has to clear it before it is had again.
     """
-    try:
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, most_bytes)
-        libc.mallopt(_M_TRIM_THRESHOLD, most_bytes)
-    except (AttributeError, OSError, TypeError):
-        return
+    _set({_M_MMAP_THRESHOLD: most_bytes, _M_TRIM_THRESHOLD: most_bytes})
 
 
 def give_back() -> None:
     """Return freed memory that malloc keeps, after a phase that freed much of it in small pieces; glibc only."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return
+
+
+def _set(options: dict[int, int]) -> None:
+    try:
+        libc = ctypes.CDLL(None)
+        for option, value in options.items():
+            libc.mallopt(option, value)
     except (AttributeError, OSError, TypeError):
         return
