@@ -277,9 +277,15 @@ class JobQueue:
                     await self._woken.wait()
 
     async def _take_job(self) -> bool:
-        """Take a job, if there is one and room for it; the rest is looked for once a worker has been given this one."""
+        """Take a job, if there is one and room for it.
+
+        The next one is looked for once this one has been given to a worker that waits, or else at once: workers start
+        side by side.
+        """
         if not (types := self._room()) or (claimed := await self._in_thread(self._claim, types)) is None:
             return False
+        if not self._idle:
+            self._woken.set()
         self._begin(*claimed)
         return True
 

@@ -11,7 +11,8 @@ import pytest
 
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.jobs import queue
-from hephaes_rpc.model.jobs import Job
+from hephaes_rpc.jobs.process import WorkerProcess
+from hephaes_rpc.model.jobs import Job, JobType
 from tests.jobs.bench import LONG, Bench, exists, gone, opened
 
 OnBench = Callable[..., None]
@@ -319,6 +320,35 @@ def test_indexing_does_not_wait_for_conversions(on_bench: OnBench, long_log: Pat
         assert [bench.ws.jobs.get(job.id).status for job in jobs] == ["running", "queued"]
 
     on_bench(use, HEPHAES_MAX_WORKERS="1")
+
+
+def test_workers_start_side_by_side(on_bench: OnBench, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[JobType] = []
+    worker_for = queue.JobQueue._worker_for
+
+    async def once_both_have_begun(jobs: queue.JobQueue, job_type: JobType) -> WorkerProcess:
+        begun.append(job_type)
+        async with asyncio.timeout(30):
+            while len(begun) < 2:
+                await asyncio.sleep(0.01)
+        return await worker_for(jobs, job_type)
+
+    async def no_spare(_: queue.JobQueue) -> None:
+        """None waits."""
+
+    monkeypatch.setattr(queue, "POLL_S", 300.0)
+    monkeypatch.setattr(queue.JobQueue, "_worker_for", once_both_have_begun)
+    monkeypatch.setattr(queue.JobQueue, "_keep_spare", no_spare)
+
+    async def use(bench: Bench) -> None:
+        names = ("poses.bag", "talker-zstd.mcap")
+        jobs = [bench.convert_job(bench.register(data / name), folder=name) for name in names]
+        await bench.queue.start()
+        for job in jobs:
+            ended = await bench.end(job)
+            assert ended.status == "succeeded", ended.error
+
+    on_bench(use, start=False)
 
 
 def test_drain_interrupts_and_the_next_owner_goes_on(tmp_path: Path, long_log: Path, data: Path) -> None:
