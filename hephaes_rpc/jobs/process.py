@@ -85,8 +85,13 @@ class WorkerProcess(asyncio.SubprocessProtocol):
         if not self._exited:
             self._kill_group()
 
+    def abandon(self) -> None:
+        """Kill it and wait for no more from it: after the events that are there comes the end."""
+        self.kill()
+        self._events.put_nowait(None)
+
     async def event(self) -> dict[str, Any] | None:
-        """The next event; None once it has ended."""
+        """The next event; None once it has ended or was abandoned."""
         event = await self._events.get()
         if event is None:
             self._events.put_nowait(None)

@@ -138,6 +138,7 @@ class JobQueue:
         self._owner = new_owner()
         self._runs: dict[str, _Run] = {}
         self._idle: list[WorkerProcess] = []
+        self._ending: set[asyncio.Task[None]] = set()
         self._endings: dict[str, asyncio.Future[Job]] = {}
         self._listening: defaultdict[str, list[OnProgress]] = defaultdict(list)
         self._woken = asyncio.Event()
@@ -256,6 +257,8 @@ class JobQueue:
                 run.worker.kill()
         for worker in self._idle:
             await worker.end()
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=max(0.0, until - time.monotonic()))
 
     # --- taking jobs
 
@@ -407,11 +410,17 @@ class JobQueue:
             await self._in_thread(run.ws.jobs.save_progress, run.job.id, run.progress)
 
     def _stop(self, run: _Run) -> None:
-        """Ask the run's worker to stop; it is killed after the grace time."""
+        """Ask the run's worker to stop; it is killed after the grace time.
+
+        One that analyzes is killed and not waited for: it writes no files, and as nice as it is, it may take seconds to
+        hear, or to die, where others are at work.
+        """
         if run.stopping:
             return
         run.stopping = True
-        if run.worker is not None:
+        if run.worker is not None and run.job.type == "analyze":
+            run.worker.abandon()
+        elif run.worker is not None:
             run.worker.ask_to_stop()
             self._loop.call_later(GRACE_S, run.worker.kill)
 
@@ -510,9 +519,13 @@ class JobQueue:
             worker.on_line = worker.job_id = None
 
     async def _part_with(self, run: _Run, worker: WorkerProcess) -> None:
-        reusable = not worker.tasks or (run.job.type == "index" and run.done)
-        if reusable and worker.alive and not run.stopping:
+        reusable = not worker.tasks or (run.job.type == "index" and run.done and not run.stopping)
+        if reusable and worker.alive:
             self._idle.append(worker)
+        elif run.job.type == "analyze" and run.stopping:
+            ending = self._loop.create_task(worker.end())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
         else:
             await worker.end(0.0 if run.done else GRACE_S)
 

@@ -121,6 +121,8 @@ async def opened(folder: Path, *, start: bool = True, drain: bool = True, **vari
     finally:
         if drain:
             await app.jobs.drain()
+            if dying := asyncio.all_tasks() - {asyncio.current_task()}:  # killed, but the machine may be busy
+                await asyncio.wait(dying, timeout=30)
         executor.shutdown()
         store.close()
 

@@ -155,11 +155,30 @@ def test_cancel_is_quick_in_every_phase(
         assert ended.status in ("cancelled", *(["succeeded"] if may_be_done else []))
         if ended.status == "cancelled":
             assert bench.files() == []
-            assert gone(pids[0], 1)
+            assert gone(pids[0], 20 if job_type == "analyze" else 1)
             assert bench.ws.assets.get(asset.id).indexing_status == "pending"
             assert bench.ws.outputs.list().total == 0
         steps = [p["percentage"] for p in bench.told("jobs/progress", job.id)]
         assert steps == sorted(steps)
+
+    on_bench(use)
+
+
+def test_nobody_waits_for_an_analysis_to_hear_of_its_end(
+    on_bench: OnBench, long_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hephaes_rpc.jobs.queue.GRACE_S", 60)
+
+    async def use(bench: Bench) -> None:
+        job = bench.analyze_job(bench.register(long_log))
+        await bench.until(lambda: bench.told("jobs/progress", job.id) != [], "progress")
+        pid = bench.worker_of(job)
+        os.kill(pid, signal.SIGSTOP)
+        cancelled = await asyncio.wait_for(bench.queue.cancel(bench.ws, job.id), 30)
+        assert cancelled.status == "cancelled"
+        assert gone(pid, 20)
+        asset = bench.ws.assets.get(job.target_asset_ids_json[0])
+        assert (await bench.end(bench.index_job(asset))).status == "succeeded"
 
     on_bench(use)
 
