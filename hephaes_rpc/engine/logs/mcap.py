@@ -6,21 +6,19 @@ Format: https://mcap.dev/spec.  Record bodies are parsed by the mcap library, ou
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import ClassVar, Final, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from attrs import define, field
-from mcap.exceptions import EndOfFile, McapError
 from mcap.opcode import Opcode
-from mcap.records import Channel, Header, McapRecord, Schema, Statistics
 
 from hephaes_native import records
-from hephaes_rpc.engine.logs.asides import Aside, asides_of
 from hephaes_rpc.engine.logs.base import OTHER_ENCODINGS, Payload, Progress, message_type
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.index import ChunkEntries
 from hephaes_rpc.engine.logs.magic import MCAP_MAGIC
+from hephaes_rpc.engine.logs.mcaprecords import Channel, Header, RecordCutError, Schema, Statistics
 from hephaes_rpc.engine.logs.reader import (
     FOREIGN,
     INVALID_OPCODE,
@@ -29,11 +27,13 @@ from hephaes_rpc.engine.logs.reader import (
     TRUNCATED,
     RecordReader,
 )
-from hephaes_rpc.engine.logs.recordbody import RecordBody
 from hephaes_rpc.engine.logs.resync import MAX_TIME, McapResync, chunk_head
 from hephaes_rpc.engine.logs.sweep import Chunk
 from hephaes_rpc.engine.logs.types import IDL_ENCODINGS, Connection, Int64s, Walk
 from hephaes_rpc.errors import LogError
+
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.logs.asides import Aside
 
 BLOCK_BYTES: Final = 4 << 20
 LEAST_WINDOW: Final = 4 << 10
@@ -49,7 +49,8 @@ _CHUNK = struct.Struct("<QQQII")
 _LENGTH = struct.Struct("<Q")
 _MESSAGE = struct.Struct("<HIQQ")
 _FOOTER = struct.Struct("<QQI")
-_R = TypeVar("_R", bound=McapRecord)
+_R = TypeVar("_R", Header, Schema, Channel, Statistics)
+_D = TypeVar("_D", Schema, Channel)
 _CHUNK_WINDOW = _RECORD.size + _CHUNK.size + MAX_NAME_BYTES + _LENGTH.size
 
 
@@ -104,8 +105,10 @@ class McapReader(RecordReader):
         self._define_records(self._summary.definitions)
         self._compare_chunks()
 
-    def asides(self) -> Iterator[Aside]:
+    def asides(self) -> "Iterator[Aside]":
         """Attachments and metadata, and what of them cannot be read."""
+        from hephaes_rpc.engine.logs.asides import asides_of  # the library's records take long to import
+
         ends = {c.position: c.data_position + c.stored_bytes for c in self._found.chunks if c.chunked}
         return asides_of(self._file, self._data_start, ends, self._found.lost)
 
@@ -442,7 +445,7 @@ class McapReader(RecordReader):
                 self._channels[channel.id] = found
             self._unlinked.add(channel.id)
 
-    def _settled(self, kind: type[_R], what: str, one: tuple[_R, str], other: tuple[_R, str]) -> _R:
+    def _settled(self, kind: type[_D], what: str, one: tuple[_D, str], other: tuple[_D, str]) -> _D:
         """Which of two records of one id holds: that of a summary whose CRC holds; LogError where there is none."""
         if not self._tail_read:
             self._read_tail()
@@ -450,10 +453,10 @@ class McapReader(RecordReader):
         vouched = [r[_RECORD.size :] for r in self._summary.definitions if self._summary.vouched and r[0] == opcode]
         for record, shown in (one, other):
             if any(self._parse(kind, body, "") == record for body in vouched):
-                text = f"{what} {record.id} ({shown!r}) is declared otherwise, too"  # type: ignore[attr-defined]
+                text = f"{what} {record.id} ({shown!r}) is declared otherwise, too"
                 self._found.warn(f"{text}; the summary's is taken, whose CRC holds", lost=False)
                 return record
-        text = f"{what} {one[0].id} is declared twice with different content"  # type: ignore[attr-defined]
+        text = f"{what} {one[0].id} is declared twice with different content"
         raise LogError("bad_input", f"{self._file.path}: {text} ({one[1]!r}, then {other[1]!r})")
 
     def _is_declared(self, id_: int) -> bool:
@@ -502,11 +505,10 @@ class McapReader(RecordReader):
     def _parse(self, kind: type[_R], body: bytes, where: str) -> _R | None:
         """The record, or None with a warning where its body is damaged."""
         try:
-            record: _R = kind.read(RecordBody(body))  # type: ignore[attr-defined]
-        except (EndOfFile, McapError, struct.error, UnicodeDecodeError) as error:
+            return kind.read(body)
+        except (RecordCutError, UnicodeDecodeError) as error:
             self._found.warn(f"{where} is damaged ({type(error).__name__}); it is left out", lost=False)
             return None
-        return record
 
 
 def _next_window(between: int) -> int:
