@@ -678,8 +678,7 @@ cdef class Decoder:
                 self.plan.segments[i].runs = self.plan.segments[i].amount = 0
             for i in range(n):
                 status[i] = measure_payload(&self.plan, self.cdr, base + offset[i], length[i])
-        self.grow()
-        with nogil:
+            self.grow()
             for i in range(n):
                 if status[i] == OK:
                     open_payload(&c, self.cdr, base + offset[i], length[i])
@@ -687,7 +686,7 @@ cdef class Decoder:
                     self.rows += 1
         return statuses
 
-    cdef int grow(self) except -1:
+    cdef int grow(self) except -1 nogil:
         """Make room for what the first pass counted."""
         cdef int32_t i, k
         cdef Segment* g
@@ -706,12 +705,13 @@ cdef class Decoder:
                 column = &self.plan.columns[g.offsets]
                 column.need += 4 * g.runs
                 if column.total + g.amount // max(g.width, 1) > INT32_MAX:
-                    raise OverflowError("a column would hold more than 2^31-1 values or bytes")
+                    with gil:
+                        raise OverflowError("a column would hold more than 2^31-1 values or bytes")
         for i in range(self.plan.n_columns):
             self.reserve(&self.plan.columns[i])
         return 0
 
-    cdef int reserve(self, Column* column) except -1:
+    cdef int reserve(self, Column* column) except -1 nogil:
         cdef int64_t used = column.end - column.data
         cdef int64_t first = 4 if column.is_offsets and column.data == NULL else 0
         cdef int64_t wanted = used + first + column.need
@@ -720,7 +720,8 @@ cdef class Decoder:
             wanted = max(wanted, min(2 * column.capacity, column.capacity + (64 << 20)), column.taken, 64)
             data = <uint8_t*> realloc(column.data, wanted)
             if data == NULL:
-                raise MemoryError
+                with gil:
+                    raise MemoryError
             column.data = data
             column.end = data + used
             column.capacity = wanted

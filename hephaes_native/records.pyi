@@ -89,6 +89,23 @@ def spread(
         ValueError: A run lies outside the entries, or its place outside the room.
     """
 
+def lists(
+    runs: NDArray[np.int64],
+    run_start: NDArray[np.int64],
+    connection: NDArray[np.uint32],
+    times: NDArray[np.int64],
+    slots: NDArray[np.int32],
+    bounds: NDArray[np.int64],
+    time: NDArray[np.int64],
+) -> bool:
+    """Whether ``time``, divided by ``bounds`` into slots, holds for each slot the times of the one run that has it.
+
+    Run k owns ``times[run_start[k]:run_start[k + 1]]``.  False also where a slot has several of ``runs``.
+
+    Raises:
+        ValueError: There is no such run, or it lies outside ``times``.
+    """
+
 def joined(data: Buffer, offset: NDArray[np.int64], length: NDArray[np.int64]) -> bytes:
     """The payloads one after the other; ``offset`` and ``length`` are int64[n], bytes.
 

@@ -559,6 +559,40 @@ def spread(
         at += length[i]
 
 
+def lists(
+    const int64_t[::1] runs not None, const int64_t[::1] run_start not None, const uint32_t[::1] connection not None,
+    const int64_t[::1] times not None, const int32_t[::1] slots not None,
+    const int64_t[::1] bounds not None, const int64_t[::1] time not None,
+):
+    """Whether a slot's messages are those of the one run that has it."""
+    cdef Py_ssize_t n = runs.shape[0], n_runs = min(run_start.shape[0] - 1, connection.shape[0])
+    cdef Py_ssize_t n_slots = bounds.shape[0] - 1, i, run, slot
+    cdef int64_t begin, length, listed = 0
+    cdef uint8_t[::1] seen
+    if n_slots < 0 or bounds[0] != 0 or bounds[n_slots] != time.shape[0]:
+        return False
+    seen = bytearray(n_slots)
+    for i in range(n):
+        run = runs[i]
+        if not 0 <= run < n_runs:
+            raise ValueError(f"there is no run {run}")
+        slot = slot_of(connection[run], slots)
+        if slot < 0:
+            continue
+        begin, length = run_start[run], run_start[run + 1] - run_start[run]
+        if not lies_inside(begin, length, times.shape[0]):
+            raise ValueError(f"run {run} lies outside the times")
+        if slot >= n_slots or seen[slot] or bounds[slot + 1] - bounds[slot] != length:
+            return False
+        if not lies_inside(bounds[slot], length, time.shape[0]):
+            return False
+        if length and memcmp(&times[begin], &time[bounds[slot]], length * sizeof(int64_t)):
+            return False
+        seen[slot] = 1
+        listed += length
+    return listed == time.shape[0]
+
+
 cdef inline bint lies_inside(int64_t offset, int64_t length, Py_ssize_t size) noexcept nogil:
     return 0 <= offset <= size and 0 <= length <= size - offset
 
@@ -597,14 +631,13 @@ def any_begins(
     cdef Py_ssize_t n = min(offset.shape[0], length.shape[0]), size = data.shape[0], i, k
     cdef Py_ssize_t width = min(least.shape[0], most.shape[0])
     cdef bint found = False
-    with nogil:
-        for i in range(n):
-            if length[i] < width or not lies_inside(offset[i], length[i], size):
-                continue
-            k = 0
-            while k < width and least[k] <= data[offset[i] + k] <= most[k]:
-                k += 1
-            found = k == width
-            if found:
-                break
+    for i in range(n):
+        if length[i] < width or not lies_inside(offset[i], length[i], size):
+            continue
+        k = 0
+        while k < width and least[k] <= data[offset[i] + k] <= most[k]:
+            k += 1
+        found = k == width
+        if found:
+            break
     return found

@@ -45,6 +45,13 @@ def test_it_has_every_message_once(
         assert list(zip(list(time), list(chunk), strict=True)) == of
     shared = np.where(slots >= 0, slots // 2, slots).astype(np.int32)
     for some in (slots, shared):
+        for i, messages in enumerate(chunks):
+            by_slot = [[time for c, time in messages if some[c] == k] for k in range(int(some.max()) + 1)]
+            bounds = np.cumsum([0, *(len(times) for times in by_slot)])
+            walked = np.array([time for times in by_slot for time in times], np.int64)
+            assert index.lists(i, some, bounds, walked)
+            assert not index.lists(i, some, bounds, walked + 1) or not len(walked)
+            assert not index.lists(i, some, np.append(bounds, bounds[-1] + 1), np.append(walked, 0))
         found = index.select(some)
         expected = [found.slot(k)[0].tolist() for k in range(len(found.bounds) - 1)]
         assert [time.tolist() for time in index.times(some)] == expected

@@ -409,7 +409,7 @@ def test_cancelling_at_any_check_leaves_nothing(log: Path, tmp_path: Path, outpu
         with pytest.raises(CancelledByClient):
             convert(task(log, tmp_path / "out", output), Cancelling(at))
         assert left(tmp_path / "out") == []
-    assert {thread.name for thread in threading.enumerate() if "hephaes-writer" in thread.name} == set()
+    assert {thread.name for thread in threading.enumerate() if "hephaes-" in thread.name} == set()
 
 
 # -- trouble -----------------------------------------------------------------------------------------------------------

@@ -243,6 +243,39 @@ def test_runs_outside_the_room_are_not_copied(length: tuple[int, ...], place: tu
         )
 
 
+def listed(runs: np.ndarray, bounds: np.ndarray, time: np.ndarray, slots_: np.ndarray) -> bool:
+    """Against an index of connection 3 (times 1, 2, 5, in runs 0 and 1) and connection 4 (time 7, in run 2)."""
+    connection = np.array([3, 3, 4], np.uint32)
+    return records.lists(runs, places(0, 2, 3, 4), connection, places(1, 2, 5, 7), slots_, bounds, time)
+
+
+def test_a_walk_is_compared_with_the_runs_of_its_chunk() -> None:
+    both = slots(-1, -1, -1, 0, 1)
+    assert listed(places(0, 2), places(0, 2, 3), places(1, 2, 7), both)
+    assert listed(places(2, 0), places(0, 2, 3), places(1, 2, 7), both)
+    assert listed(places(0, 2), places(0, 0, 1), places(7), slots(-1, -1, -1, -1, 1))
+    assert listed(places(0, 2), places(0, 2, 2), places(1, 2), slots(-1, -1, -1, 0)), "4 is beyond the slots"
+    assert listed(places(), places(0, 0, 0), places(), both)
+    assert not listed(places(0, 2), places(0, 2, 3), places(1, 3, 7), both), "another time"
+    assert not listed(places(0, 2), places(0, 1, 3), places(1, 2, 7), both), "another slot"
+    assert not listed(places(0), places(0, 2, 3), places(1, 2, 7), both), "one more"
+    assert not listed(places(0, 2), places(0, 2, 2), places(1, 2), both), "one less"
+    assert not listed(places(0, 0), places(0, 2, 4), places(1, 2, 1, 2), both), "one run for two slots"
+    assert not listed(places(0, 1), places(0, 3, 3), places(1, 2, 5), both), "two runs of a slot are not compared"
+    assert not listed(places(0), places(0, 2), places(1, 2), slots(-1, -1, -1, 5)), "no such slot"
+    assert not listed(places(2), places(0, 9, 9), places(7), both), "bounds that are none"
+    assert not listed(places(2), places(), places(7), both)
+
+
+@pytest.mark.parametrize(("runs", "starts"), [((3,), (0, 2, 3, 4)), ((-1,), (0, 2, 3, 4)), ((2,), (0, 2, 3, 9))])
+def test_runs_that_are_not_there_are_not_compared(runs: tuple[int, ...], starts: tuple[int, ...]) -> None:
+    connection = np.array([0, 0, 0], np.uint32)
+    with pytest.raises(ValueError, match=r"no run|lies outside"):
+        records.lists(
+            places(*runs), places(*starts), connection, places(1, 2, 5, 7), slots(0), places(0, 6), places(*range(6))
+        )
+
+
 def test_payloads_are_joined_in_their_order() -> None:
     data = bytes(range(20))
     assert records.joined(data, places(7, 0, 20, 3), places(3, 2, 0, 1)) == bytes([7, 8, 9, 0, 1, 3])

@@ -11,6 +11,8 @@ span of time.
 """
 
 from collections.abc import Iterable
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
 
 import attrs
 import numpy as np
@@ -26,6 +28,15 @@ from hephaes_rpc.engine.timeline.plan import Int64s
 ALGORITHM = "blake3"
 LONG_BYTES = 16 << 10
 """Payloads of at least so many bytes on average are hashed where they lie."""
+MAX_HELD_BYTES = 4 << 20
+"""Chunks that wait to be hashed; a larger one is hashed before the next one is read."""
+
+
+class Digest(Protocol):
+    """What takes the used messages of a chunk."""
+
+    def feed(self, data: bytes | memoryview, chunk: int, time: Int64s, offset: Int64s, length: Int64s) -> None:
+        """As ``StreamDigest.feed``."""
 
 
 class StreamDigest:
@@ -92,6 +103,61 @@ class StreamDigest:
         for part in (blake3(self.name()), self._heads, self._payloads):
             digest.update(part.digest())
         return digest.digest()
+
+
+class DigestLane:
+    """Feeds digests in a thread of its own, a chunk or two behind those who read."""
+
+    def __init__(self) -> None:
+        from hephaes_rpc.engine.lane import Lane  # its thread pools take a while to import, and a look needs none
+
+        self._lane = Lane("digests", MAX_HELD_BYTES)
+        self._due: list[_Fed] = []
+
+    def behind(self, digest: StreamDigest) -> Digest:
+        """What stands for ``digest`` to those who read."""
+        return _Behind(digest, self._due)
+
+    def go_on(self) -> None:
+        """Have all that was fed since the last time, which is of one chunk, hashed; raises what failed before."""
+        if self._due:
+            due = self._due.copy()
+            self._due.clear()
+            self._lane.call(_feed, due, nbytes=len(due[0].data))
+
+    def drain(self) -> None:
+        """Wait until all is hashed."""
+        self.go_on()
+        self._lane.drain()
+
+    def __enter__(self) -> Self:
+        self._lane.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._lane.__exit__(kind, error, tb)
+
+
+class _Fed(NamedTuple):
+    digest: StreamDigest
+    data: bytes | memoryview
+    chunk: int
+    time: Int64s
+    offset: Int64s
+    length: Int64s
+
+
+class _Behind:
+    def __init__(self, digest: StreamDigest, due: list[_Fed]) -> None:
+        self._digest, self._due = digest, due
+
+    def feed(self, data: bytes | memoryview, chunk: int, time: Int64s, offset: Int64s, length: Int64s) -> None:
+        self._due.append(_Fed(self._digest, data, chunk, time, offset, length))
+
+
+def _feed(due: Iterable[_Fed]) -> None:
+    for digest, data, chunk, time, offset, length in due:
+        digest.feed(data, chunk, time, offset, length)
 
 
 def _payloads(data: bytes | memoryview, offset: Int64s, length: Int64s) -> Iterable[bytes | memoryview]:

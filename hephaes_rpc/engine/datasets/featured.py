@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hephaes_rpc.engine.datasets import partition as parting
 from hephaes_rpc.engine.datasets.featurerows import PlannedRows, RowMaker, RowTopic, RowWork
-from hephaes_rpc.engine.datasets.files import Datasets, FilePlan, Lane, all_names, told_by, wanted
+from hephaes_rpc.engine.datasets.files import Datasets, FilePlan, all_names, told_by, wanted
 from hephaes_rpc.engine.datasets.intake import Intake, decoder_of
 from hephaes_rpc.engine.datasets.manifest import Run, file_name
 from hephaes_rpc.engine.datasets.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
@@ -31,6 +31,7 @@ from hephaes_rpc.engine.features.frames import tree_key
 from hephaes_rpc.engine.features.lookahead import Lookahead
 from hephaes_rpc.engine.features.readers import Rows
 from hephaes_rpc.engine.features.sources import Context as FeatureContext
+from hephaes_rpc.engine.lane import Lane
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.specs.names import check_distinct
 from hephaes_rpc.engine.specs.names import file_name as file_name_of
@@ -362,7 +363,7 @@ class FeaturedConversion:
             taken = [sources[name] for name in read]
             told = told_by(self.context, turn)
             for _, batch in self.intake.batches(taken, assembly, told, at_once=first_rows is not None):
-                lane.call(feed.take, first, batch)
+                lane.call(feed.take, first, batch, nbytes=batch.nbytes)
                 first += batch.num_rows
                 self.context.check()
                 if first_rows is not None and first >= first_rows:

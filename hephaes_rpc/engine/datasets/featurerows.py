@@ -9,11 +9,12 @@ from attrs import asdict, frozen
 from numpy.typing import NDArray
 
 from hephaes_rpc.engine.datasets import partition as parting
-from hephaes_rpc.engine.datasets.files import FilePlan, Lane, Opened
+from hephaes_rpc.engine.datasets.files import FilePlan, Opened
 from hephaes_rpc.engine.datasets.intake import Intake
 from hephaes_rpc.engine.datasets.validation import LabelSummary, Preview, Validator
 from hephaes_rpc.engine.features.compiled import CompiledFeature, Evaluation, FeatureBatch, FeatureCounts, FeatureSet
 from hephaes_rpc.engine.features.readers import Rows, SourceRows
+from hephaes_rpc.engine.lane import Lane
 from hephaes_rpc.engine.logs import Stream
 from hephaes_rpc.engine.specs.feature_rules import LABEL
 from hephaes_rpc.engine.specs.spec import ConversionSpec
@@ -125,7 +126,7 @@ class RowWork:
 
     def deal_to(self, lane: Lane, opened: Opened) -> None:
         """Where batches go."""
-        self._deal = lambda number, batch: lane.call(opened.take, number, batch)
+        self._deal = lambda number, batch: lane.call(opened.take, number, batch, nbytes=batch.nbytes)
 
     def columns(self, first: int, rows: Rows, batch: FeatureBatch) -> pa.RecordBatch:
         """The rows of a batch that are kept, as they are written."""

@@ -1,18 +1,17 @@
-"""Dataset files in the making: one writer thread, hidden names, counted again by reading, published together.
+"""Dataset files in the making: a writer thread, hidden names, counted again by reading, published together.
 
-Strategy: batches go to a thread that encodes and writes them while the next ones are decoded, with at most
-MAX_WAITING_BATCHES waiting, so that memory follows the batch size and the open row groups.  Files are made under
-hidden names, their rows counted and hashed by reading them back, and given their names together, manifests last.
+Strategy: batches go to a thread that encodes and writes them while the next ones are decoded, with few waiting, so that
+memory follows the batch size and the open row groups.  Files are made under hidden names, completed two at a time,
+their rows counted and hashed by reading them back, and given their names together, manifests last.
 """
 
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 from attrs import frozen
@@ -35,8 +34,9 @@ from hephaes_rpc.errors import HephaesError
 
 MANIFEST_SUFFIX = ".manifest.json"
 REPORT_SUFFIX = ".report.md"
-MAX_PENDING_BYTES = 48 << 20
-MAX_WAITING_BATCHES = 1
+MAX_PENDING_BYTES = 40 << 20
+WRITERS = 2
+TELL_S = 0.1
 _FORMATS: dict[str, Format] = {".json": "json", ".py": "py", ".md": "md"}
 
 
@@ -84,31 +84,6 @@ def all_names(spec: ConversionSpec, plan: FilePlan) -> Iterator[str]:
         yield plan.name + MANIFEST_SUFFIX
 
 
-class Lane:
-    """Calls made one after the other in a thread of their own, at most MAX_WAITING_BATCHES waiting."""
-
-    def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(1, f"hephaes-{name}")
-        self._pending: deque[Future[None]] = deque()
-
-    def call(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Have it called later; raises what an earlier call raised."""
-        while len(self._pending) > MAX_WAITING_BATCHES:
-            self._pending.popleft().result()
-        self._pending.append(self._pool.submit(work, *arguments))
-
-    def drain(self) -> None:
-        """Wait for all calls."""
-        while self._pending:
-            self._pending.popleft().result()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-
 class Datasets:
     """The dataset files of one conversion."""
 
@@ -118,18 +93,24 @@ class Datasets:
         self.folder = Path(task.output_dir)
         self.written: list[Written] = []
 
+    def completed(self, plan: FilePlan) -> None:
+        """A file is as it will be; any thread."""
+        self._publication.sync_soon(plan.name)
+
     @contextmanager
     def open(self, plans: Sequence[FilePlan], summary: LogSummary) -> Iterator["Opened"]:
         """Writers of files; those that are not finished at the end are abandoned."""
         writers: list[Writer] = []
+        pool = ThreadPoolExecutor(WRITERS, "hephaes-files")
         try:
             with writing_to(self.folder):
                 for plan in plans:
                     path = self._publication.claim(plan.name)
                     metadata = file_metadata(self.spec, summary, plan.source)
                     writers.append(open_writer(self.spec.output, plan.schema, path, metadata, plan.roles))
-            yield Opened(self, plans, writers)
+            yield Opened(self, plans, writers, pool)
         finally:
+            pool.shutdown(wait=True, cancel_futures=True)
             for writer in writers:
                 writer.abandon()
 
@@ -190,41 +171,65 @@ class Datasets:
 class Opened:
     """Files that take batches."""
 
-    def __init__(self, datasets: Datasets, plans: Sequence[FilePlan], writers: Sequence[Writer]) -> None:
-        self._datasets, self._plans, self._writers = datasets, plans, writers
+    def __init__(
+        self, datasets: Datasets, plans: Sequence[FilePlan], writers: Sequence[Writer], pool: ThreadPoolExecutor
+    ) -> None:
+        self._datasets, self._plans, self._writers, self._pool = datasets, plans, writers, pool
+        self._given_up = False
 
     def take(self, number: int, batch: pa.RecordBatch) -> None:
-        """Give a batch to its writer; large holders write when all together hold too much."""
+        """Give a batch to its writer; large holders write, side by side, when all together hold too much."""
         with writing_to(self._datasets.folder):
             self._writers[number].write(batch)
             held = sum(writer.pending_bytes for writer in self._writers)
-            if held > MAX_PENDING_BYTES:
-                for writer in sorted(self._writers, key=lambda writer: -writer.pending_bytes):
-                    held -= writer.pending_bytes
-                    writer.flush()
-                    held += writer.pending_bytes
-                    if held <= MAX_PENDING_BYTES // 2:
-                        break
+            if held <= MAX_PENDING_BYTES:
+                return
+            largest = deque(sorted(self._writers, key=lambda writer: -writer.pending_bytes))
+            while largest and held > MAX_PENDING_BYTES // 2:
+                chosen: list[Writer] = []
+                while largest and held > MAX_PENDING_BYTES // 2:
+                    chosen.append(largest.popleft())
+                    held -= chosen[-1].pending_bytes
+                for flushed in [self._pool.submit(writer.flush) for writer in chosen]:
+                    flushed.result()
+                held += sum(writer.pending_bytes for writer in chosen)  # those whose rows are prescribed keep them
 
     def finish(self, rows: Sequence[int], turn: tuple[int, int] = (0, 1)) -> None:
         """Complete the files, of at most ``rows`` rows, and count these again; turn ``turn[0]`` of ``turn[1]``."""
-        datasets, context = self._datasets, self._datasets.context
+        context = self._datasets.context
         done, total = turn[0] * sum(rows), turn[1] * sum(rows)
+        try:
+            largest = sorted(zip(self._plans, self._writers, strict=True), key=lambda file: -file[1].pending_bytes)
+            ending = {id(plan): self._pool.submit(self._completed, plan, writer) for plan, writer in largest}
+            for plan, most in zip(self._plans, rows, strict=True):
+                end = ending[id(plan)]
+                while not wait([end], TELL_S).done:
+                    context.check()
+                    context.progress("write", done, total, "rows", plan.name)
+                self._datasets.written.append(end.result())
+                context.check()
+                done += most
+                context.progress("write", done, total, "rows", plan.name)
+        except BaseException:
+            self._given_up = True
+            raise
+
+    def _completed(self, plan: FilePlan, writer: Writer) -> Written:
+        """Complete one file and count its rows; in a thread, which does not ask whether to go on, but is told."""
 
         def told(_: int) -> None:
-            context.check()
-            context.progress("write", done, total, "rows", plan.name)
+            if self._given_up:
+                raise CancelledError
 
-        for plan, writer, most in zip(self._plans, self._writers, rows, strict=True):
-            with writing_to(datasets.folder):
-                result = writer.finish()
-                found = writer.read_back(told)
-            if found.rows != result.rows:
-                text = f"{datasets.folder / plan.name}: {result.rows} rows were written and {found.rows} can be read"
-                raise HephaesError("io_error", text)
-            datasets.written.append(Written(plan, result, found.sha256))
-            done += most
-            context.progress("write", done, total, "rows", plan.name)
+        folder = self._datasets.folder
+        with writing_to(folder):
+            result = writer.finish()
+            found = writer.read_back(told)
+        if found.rows != result.rows:
+            text = f"{folder / plan.name}: {result.rows} rows were written and {found.rows} can be read"
+            raise HephaesError("io_error", text)
+        self._datasets.completed(plan)
+        return Written(plan, result, found.sha256)
 
 
 def told_by(context: Context, turn: tuple[int, int] = (0, 1)) -> Callable[[int, int], None]:

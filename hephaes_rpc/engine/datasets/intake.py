@@ -1,11 +1,12 @@
 """A log as a spec reads it: its streams and messages, what becomes of those that cannot be decoded, what was met."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 
 import pyarrow as pa
 from attrs import define, field
 
-from hephaes_rpc.engine.datasets.digests import StreamDigest, combined
+from hephaes_rpc.engine.datasets.digests import DigestLane, StreamDigest, combined
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.messages.decode import StreamDecoder
 from hephaes_rpc.engine.specs.spec import ConversionSpec, FailurePolicy, Input
@@ -115,20 +116,26 @@ class Intake:
         self, sources: Sequence[Source], assembly: Assembly, told: Told, *, at_once: bool = False
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Batches of an assembly over ``sources``, whose messages are fingerprinted, and judged where none may fail."""
-        for source in sources:
-            source.digest = StreamDigest(source.stream, self.log_times(source.stream), source.chunks, source.used)
-            self._digests[id(source.stream)] = source.digest
         strict = [source for source in sources if self.policy(source.stream.topic) == "fail"]
+        with nullcontext() if at_once else DigestLane() as lane:
+            for source in sources:
+                digest = StreamDigest(source.stream, self.log_times(source.stream), source.chunks, source.used)
+                self._digests[id(source.stream)] = digest
+                source.digest = digest if lane is None else lane.behind(digest)
 
-        def judged(done: int, total: int) -> None:
-            for source in strict:
-                if source.counts.failures:
-                    raise failed(source.stream, source.counts.failures[0])
-            told(done, total)
+            def judged(done: int, total: int) -> None:
+                for source in strict:
+                    if source.counts.failures:
+                        raise failed(source.stream, source.counts.failures[0])
+                if lane is not None:
+                    lane.go_on()
+                told(done, total)
 
-        found = assembly.batches(judged, at_once=at_once)
-        while (item := _next(found)) is not None:
-            yield item
+            found = assembly.batches(judged, at_once=at_once)
+            while (item := _next(found)) is not None:
+                yield item
+            if lane is not None:
+                lane.drain()
         for source in sources:
             source.finish()
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pyarrow as pa
 from attrs import frozen
 
-from hephaes_rpc.engine.datasets.files import Datasets, FilePlan, Lane, Opened, all_names, told_by, wanted
+from hephaes_rpc.engine.datasets.files import Datasets, FilePlan, Opened, all_names, told_by, wanted
 from hephaes_rpc.engine.datasets.intake import Intake, decoder_of
 from hephaes_rpc.engine.datasets.manifest import Run
 from hephaes_rpc.engine.datasets.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
 from hephaes_rpc.engine.datasets.publish import Publication
+from hephaes_rpc.engine.lane import Lane
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.specs.names import check_distinct
@@ -193,8 +194,8 @@ class MappedConversion:
         """Give the rows of tables to their files."""
         assembly = Assembly(self.log, sources, tasks)
         with Lane("writer") as lane:
-            for item in self.intake.batches(sources, assembly, told_by(self.context, turn)):
-                lane.call(opened.take, *item)
+            for number, batch in self.intake.batches(sources, assembly, told_by(self.context, turn)):
+                lane.call(opened.take, number, batch, nbytes=batch.nbytes)
                 self.context.check()
             lane.drain()
 

@@ -8,6 +8,7 @@ is left is removed; so is every file already renamed when a later rename fails a
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Self
 from hephaes_rpc.errors import HephaesError
 
 MAX_NAME_BYTES = 255
+SYNCS = 4
 _KINDS = {
     errno.ENOSPC: "disk_full",
     errno.EDQUOT: "disk_full",
@@ -62,6 +64,8 @@ class Publication:
         self._check = check
         self._overwrite = overwrite
         self._names: list[str] = []
+        self._pool = ThreadPoolExecutor(SYNCS, "hephaes-sync")  # what is synced at once, file systems write together
+        self._synced: dict[str, Future[None]] = {}
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
@@ -91,11 +95,18 @@ class Publication:
         with writing_to(self.folder):
             self.claim(name).write_bytes(content)
 
+    def sync_soon(self, name: str) -> None:
+        """Have a file that is complete reach the disk, so that ``commit`` need not wait for it; any thread."""
+        self._synced[name] = self._pool.submit(sync, self._temporary(name))
+
     def commit(self) -> None:
         """Give all files their final names, in the order they were claimed."""
         with writing_to(self.folder):
             for name in self._names:
-                sync(self._temporary(name))
+                if name not in self._synced:
+                    self.sync_soon(name)
+            for name in self._names:
+                self._synced[name].result()
             if self._check is not None:
                 self._check()
             self._rename()
@@ -110,6 +121,7 @@ class Publication:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
         for name in self._names:
             with suppress(OSError):
                 self._temporary(name).unlink()

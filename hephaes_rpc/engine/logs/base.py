@@ -67,18 +67,14 @@ class LogReader(ABC):
     def offsets(self, slots: Int32s) -> Int32s:
         """Numbers that rise, inside a chunk, with the place of each message of ``index(slots)``; int32[n]."""
 
-    def content(self, i: int) -> Payload | None:
-        """What of a chunk can be had before its turn, in another thread; None where there is nothing, or too much."""
+    def is_read_ahead(self, i: int) -> bool:
+        """Whether it pays to read a chunk in another thread before its turn, and it does not take too much."""
         del i
-        return None
+        return False
 
     @abstractmethod
-    def messages(self, i: int, slots: Int32s, content: Payload | None = None) -> tuple[Payload, Walk]:
-        """Bytes and messages of a chunk that ``index`` names; StaleIndexError where its content differs.
-
-        Args:
-            content: What ``content`` gave, if it was asked.
-        """
+    def messages(self, i: int, slots: Int32s) -> tuple[Payload, Walk]:
+        """Bytes and messages of a chunk that ``index`` names; StaleIndexError where its content differs."""
 
     @abstractmethod
     def stored(self, i: int, slots: Int32s) -> tuple[Payload, Walk, Int64s]:
@@ -139,7 +135,7 @@ class IndexedReader(LogReader):
         """ROS generation of a connection and why its encoding is unsupported."""
 
     @abstractmethod
-    def _read(self, i: int, slots: Int32s, content: Payload | None = None) -> tuple[Payload, Walk]:
+    def _read(self, i: int, slots: Int32s) -> tuple[Payload, Walk]:
         """As ``messages``, payloads as they are stored."""
 
     def slots(self, streams: Sequence[Stream]) -> Int32s:
@@ -162,12 +158,12 @@ class IndexedReader(LogReader):
         """Where in its chunk's data each message of ``index(slots)`` begins, int32[n], bytes."""
         return self._index.select_offsets(slots)
 
-    def messages(self, i: int, slots: Int32s, content: Payload | None = None) -> tuple[Payload, Walk]:
+    def messages(self, i: int, slots: Int32s) -> tuple[Payload, Walk]:
         """Bytes and messages of a chunk that ``index`` names; StaleIndexError where its content differs.
 
         Payloads that are zstd frames, as rosbag2 writes them with compression per message, come decompressed.
         """
-        data, walk = self._read(i, slots, content)
+        data, walk = self._read(i, slots)
         if not may_hold_frames(data, walk):
             return data, walk
         wrapped = [id_ for id_, connection in self._connections.items() if connection.encoding not in OTHER_ENCODINGS]

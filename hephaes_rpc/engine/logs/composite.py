@@ -135,15 +135,15 @@ class CompositeReader(LogReader):
         order, _ = _merged(bounds, int(slots.max(initial=-1)) + 1)
         return np.concatenate([log.offsets(theirs) for log, theirs in found])[order]
 
-    def content(self, i: int) -> Payload | None:
-        """What its part gives of a chunk."""
+    def is_read_ahead(self, i: int) -> bool:
+        """Whether its part says so of a chunk."""
         part = self._part_of(i)
-        return part.log.content(i - part.first_chunk)
+        return part.log.is_read_ahead(i - part.first_chunk)
 
-    def messages(self, i: int, slots: Int32s, content: Payload | None = None) -> tuple[Payload, Walk]:
+    def messages(self, i: int, slots: Int32s) -> tuple[Payload, Walk]:
         """Bytes and messages of a chunk that ``index`` names; StaleIndexError where its content differs."""
         part = self._part_of(i)
-        data, walk = part.log.messages(i - part.first_chunk, part.slots(slots), content)
+        data, walk = part.log.messages(i - part.first_chunk, part.slots(slots))
         return data, evolve(walk, bounds=_padded(walk.bounds, int(slots.max(initial=-1)) + 1))
 
     def stored(self, i: int, slots: Int32s) -> tuple[Payload, Walk, Int64s]:

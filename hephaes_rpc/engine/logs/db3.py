@@ -482,8 +482,7 @@ class Db3Reader(IndexedReader):
     def _where(self, i: int) -> str:
         return f"rows {int(self._rows[i].id[0])} to {int(self._rows[i].id[-1])}"
 
-    def _read(self, i: int, slots: Int32s, content: Payload | None = None) -> tuple[Payload, Walk]:
-        del content
+    def _read(self, i: int, slots: Int32s) -> tuple[Payload, Walk]:
         part = self._rows[i]
         slot = np.where(part.connection < len(slots), slots[np.minimum(part.connection, len(slots) - 1)], -1)
         chosen = part.part(slot >= 0)

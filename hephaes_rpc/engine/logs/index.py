@@ -200,11 +200,13 @@ class MessageIndex:
             offset[at : at + len(source)] = self.offset[source]
         return offset
 
-    def select_chunk(self, i: int, slots: Int32s) -> TimeIndex:
-        """The messages of chunk ``i`` whose connection has a slot."""
-        runs, bounds = self._runs(self._runs_of(i), slots)
-        source = self._messages(runs, slots)
-        return TimeIndex(self.time[source], np.full(len(source), i, np.int32), bounds)
+    def lists(self, i: int, slots: Int32s, bounds: Int64s, time: Int64s) -> bool:
+        """Whether the messages of chunk ``i`` that have a slot are those: log times, and where slots begin."""
+        runs = self._runs_of(i)
+        if records.lists(runs, self.run_start, self.run_connection, self.time, slots, bounds, time):
+            return True
+        runs, expected = self._runs(runs, slots)
+        return np.array_equal(bounds, expected) and np.array_equal(time, self.time[self._messages(runs, slots)])
 
     def _runs_of(self, i: int) -> Int64s:
         """The runs of chunk ``i``."""

@@ -139,23 +139,22 @@ class RecordReader(IndexedReader):
             self._progress(position, self._file.size)
         return self._file.read_up_to(position, length)
 
-    def content(self, i: int) -> Payload | None:
-        """The records of a chunk that has to be decompressed, if they are not more than MOST_AHEAD_BYTES."""
+    def is_read_ahead(self, i: int) -> bool:
+        """Whether a chunk has to be decompressed, to MOST_AHEAD_BYTES or less."""
         chunk = self._found.chunks[i]
-        return None if chunk.compression == "none" or chunk.raw_bytes > MOST_AHEAD_BYTES else self.read_chunk(i)
+        return chunk.compression != "none" and chunk.raw_bytes <= MOST_AHEAD_BYTES
 
-    def _read(self, i: int, slots: Int32s, content: Payload | None = None) -> tuple[Payload, Walk]:
-        data = self.read_chunk(i) if content is None else content
+    def _read(self, i: int, slots: Int32s) -> tuple[Payload, Walk]:
+        data = self.read_chunk(i)
         native = type(self)._native_walk(data, slots)
         redeclared = self._redeclared
         self._define(data, native.definitions)
-        walk, expected = _walk(native), self._index.select_chunk(i, slots)
+        walk = _walk(native)
         if (
             native.status != OK
             or self._redeclared != redeclared
             or (native.messages != self._index.chunk_size(i) and i not in self._scanned)
-            or not np.array_equal(walk.bounds, expected.bounds)
-            or not np.array_equal(walk.log_time, expected.time)
+            or not self._index.lists(i, slots, walk.bounds, walk.log_time)
         ):
             raise self._stale(i)
         return data, walk

@@ -17,7 +17,7 @@ import pyarrow as pa
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from hephaes_rpc.engine.datasets.digests import StreamDigest
+from hephaes_rpc.engine.datasets.digests import Digest
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
 from hephaes_rpc.engine.logs.base import Payload
 from hephaes_rpc.engine.memory import give_back
@@ -96,7 +96,7 @@ class Source:
         self.counts = StreamCounts(messages=len(times), out_of_order=disorder, collisions=equal)
         self.used = np.zeros(len(time), np.bool_)
         self._all_used = False
-        self.digest: StreamDigest | None = None
+        self.digest: Digest | None = None
         self._used_places: Numbers | None = None
         self._arrival: Int64s | None = None
         self._least: Int64s | None = None
@@ -141,7 +141,7 @@ class Source:
         if self.digest is not None:
             self.digest.feed(data, chunk, time, offset, length)
         self._statuses.append(status)
-        if status.any():
+        if np.count_nonzero(status):
             self._note(status, time)
         return self.decoder.nbytes - before
 
@@ -306,7 +306,7 @@ class Assembly:
         sizes = self._log.chunks.stored_bytes[self._order]
         total, done, held, freed = int(sizes.sum()), 0, 0, 0
         order = self._order.tolist()
-        with ReadAhead(self._log, [] if at_once else order) as ahead:
+        with ReadAhead(self._log, [] if at_once else order, self._slots) as ahead:
             for rank, chunk in enumerate(order):
                 held += self._read(chunk, ahead.take())
                 done += int(sizes[rank])
@@ -323,9 +323,9 @@ class Assembly:
         if not len(self._order):
             yield from self._emit(-1)
 
-    def _read(self, chunk: int, content: Payload | None) -> int:
-        """Decode what is used of a chunk; returns the growth in bytes held."""
-        data, walk = self._log.messages(chunk, self._slots, content)
+    def _read(self, chunk: int, messages: tuple[Payload, Walk] | None) -> int:
+        """Decode what is used of a chunk, from its messages if they are there; returns the growth in bytes held."""
+        data, walk = messages or self._log.messages(chunk, self._slots)
         present = np.flatnonzero(np.diff(walk.bounds))
         return sum(self._sources[slot].feed(data, walk, slot, chunk) for slot in present.tolist())
 
