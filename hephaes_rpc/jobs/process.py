@@ -35,6 +35,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
         heard_at: When it last sent anything (s, monotonic).
         idle_s: How long its task has neither used the processor nor asked whether to go on, as it told last.
         job_id: The job it is at work on, for the log.
+        abandoned: Whether it was killed and is waited for no more.
         on_line: Called with every line it says on stderr that is kept.
     """
 
@@ -42,6 +43,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
         self.tasks = 0
         self.heard_at = time.monotonic()
         self.idle_s = 0.0
+        self.abandoned = False
         self.on_line: Callable[[str], None] | None = None
         self.job_id: str | None = None
         self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -88,6 +90,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
     def abandon(self) -> None:
         """Kill it and wait for no more from it: after the events that are there comes the end."""
         self.kill()
+        self.abandoned = True
         self._events.put_nowait(None)
 
     async def event(self) -> dict[str, Any] | None:

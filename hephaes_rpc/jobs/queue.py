@@ -58,6 +58,8 @@ T = TypeVar("T")
 OnProgress = Callable[[Progress], None]
 
 GRACE_S = 0.5
+DYING_S = 0.25
+"""How long a worker that was killed is waited for: the disk may hold it for as long as it takes to sync a file."""
 WATCH_S = 0.2
 POLL_S = 2.0
 HEARTBEAT_S = 5.0
@@ -410,10 +412,10 @@ class JobQueue:
             await self._in_thread(run.ws.jobs.save_progress, run.job.id, run.progress)
 
     def _stop(self, run: _Run) -> None:
-        """Ask the run's worker to stop; it is killed after the grace time.
+        """Ask the run's worker to stop; it is killed after the grace time, and then not waited for much longer.
 
-        One that analyzes is killed and not waited for: it writes no files, and as nice as it is, it may take seconds to
-        hear, or to die, where others are at work.
+        One that analyzes is killed and not waited for at all: it writes no files, and as nice as it is, it may take
+        seconds to hear, or to die, where others are at work.
         """
         if run.stopping:
             return
@@ -423,6 +425,7 @@ class JobQueue:
         elif run.worker is not None:
             run.worker.ask_to_stop()
             self._loop.call_later(GRACE_S, run.worker.kill)
+            self._loop.call_later(GRACE_S + DYING_S, run.worker.abandon)
 
     def _stopped(self, run: _Run) -> Ending:
         """The ending of a run that was asked to stop; if it was cancelled, the store knows."""
@@ -522,12 +525,12 @@ class JobQueue:
         reusable = not worker.tasks or (run.job.type == "index" and run.done and not run.stopping)
         if reusable and worker.alive:
             self._idle.append(worker)
-        elif run.job.type == "analyze" and run.stopping:
-            ending = self._loop.create_task(worker.end())
+        else:
+            ending = self._loop.create_task(worker.end(0.0 if run.done or worker.abandoned else GRACE_S))
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
-        else:
-            await worker.end(0.0 if run.done else GRACE_S)
+            if not worker.abandoned:
+                await asyncio.wait({ending}, timeout=GRACE_S + DYING_S if run.stopping else None)
 
     async def _keep_spare(self) -> None:
         """Have one worker wait, and no more than one when nothing runs; without one things are slower, not wrong."""

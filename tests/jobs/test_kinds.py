@@ -17,7 +17,7 @@ from hephaes_rpc.jobs.progress import PARTS
 from hephaes_rpc.model.assets import Asset
 from hephaes_rpc.model.jobs import Job
 from hephaes_rpc.store.values import to_json
-from tests.jobs.bench import LONG, Bench, gone
+from tests.jobs.bench import LONG, Bench, exists, gone
 
 OnBench = Callable[..., None]
 ROWS: dict[str, Any] = {"row_strategy": {"kind": "per-message", "topic": "/imu"}}
@@ -179,6 +179,29 @@ def test_nobody_waits_for_an_analysis_to_hear_of_its_end(
         assert gone(pid, 20)
         asset = bench.ws.assets.get(job.target_asset_ids_json[0])
         assert (await bench.end(bench.index_job(asset))).status == "succeeded"
+
+    on_bench(use)
+
+
+def test_a_worker_that_does_not_die_is_not_waited_for(
+    on_bench: OnBench, long_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use(bench: Bench) -> None:
+        job = bench.convert_job(bench.register(long_log), **LONG)
+        pid = await decoding(bench, job)
+        assert bench.files() != []
+        os.kill(pid, signal.SIGSTOP)
+        with monkeypatch.context() as held:
+            held.setattr("hephaes_rpc.jobs.process.os.killpg", lambda *_: None)  # as if the disk held it
+            cancelled = await asyncio.wait_for(bench.queue.cancel(bench.ws, job.id), 10)
+        assert cancelled.status == "cancelled"
+        assert exists(pid)
+        assert bench.files() == []
+        os.killpg(pid, signal.SIGKILL)
+        await bench.until(lambda: not bench.queue._ending, "its end")
+        assert (
+            await bench.end(bench.index_job(bench.ws.assets.get(job.target_asset_ids_json[0])))
+        ).status == "succeeded"
 
     on_bench(use)
 
