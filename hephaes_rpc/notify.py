@@ -207,11 +207,17 @@ class Notifier:
         with self._lock:
             held = job_id in self._progress
             self._progress[job_id] = progress
-            wait_s = self._progress_at.get(job_id, 0.0) + PROGRESS_INTERVAL_S - time.monotonic()
-        if wait_s <= 0 or progress.percentage == 100:
-            self._flush_progress(job_id)
-        elif not held:
-            self._later(wait_s, self._flush_progress, job_id)
+            sent_at = self._progress_at.get(job_id, 0.0)
+            wait_s = sent_at + PROGRESS_INTERVAL_S - time.monotonic()
+            if wait_s <= 0 or progress.percentage == 100:
+                self._flush_progress(job_id)
+            elif not held:
+                self._later(wait_s, self._flush_held, job_id, sent_at)
+
+    def _flush_held(self, job_id: str, sent_at: float) -> None:
+        with self._lock:  # what was held back when this was timed may have been sent: what is held since has its own
+            if self._progress_at.get(job_id, 0.0) <= sent_at:
+                self._flush_progress(job_id)
 
     def _flush_progress(self, job_id: str) -> None:
         with self._lock:

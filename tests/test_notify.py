@@ -11,19 +11,21 @@ from typing import Any
 import pytest
 
 from hephaes_rpc.model.jobs import Job, Progress
-from hephaes_rpc.notify import TOLD_FOR, Notifier, WorkDone
+from hephaes_rpc.notify import PROGRESS_INTERVAL_S, TOLD_FOR, Notifier, WorkDone
 
 
 class Wire:
-    """Keeps what is sent."""
+    """Keeps what is sent, and when."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, Any, str | None]] = []
+        self.times: list[float] = []
 
     def send(self, body: bytes, key: str | None = None) -> None:
         message = json.loads(body)
         assert message["jsonrpc"] == "2.0"
         assert "id" not in message
+        self.times.append(time.monotonic())
         self.sent.append((message["method"], message["params"], key))
 
 
@@ -32,6 +34,10 @@ def progress(percentage: int, job_id: str = "j") -> Progress:
 
 
 def run(play: Callable[[Notifier], Any], wait_s: float = 0.15) -> list[tuple[str, Any, str | None]]:
+    return played(play, wait_s).sent
+
+
+def played(play: Callable[[Notifier], Any], wait_s: float) -> Wire:
     async def main() -> None:
         notifier = Notifier(asyncio.get_running_loop(), wire.send)
         notifier.open()
@@ -40,7 +46,7 @@ def run(play: Callable[[Notifier], Any], wait_s: float = 0.15) -> list[tuple[str
 
     wire = Wire()
     asyncio.run(main())
-    return wire.sent
+    return wire
 
 
 def test_nothing_is_sent_before_the_client_listens() -> None:
@@ -85,10 +91,33 @@ def test_progress_is_sent_ten_times_a_second_and_the_latest_wins() -> None:
             notifier.job_progress(progress(min(99, step)))
             time.sleep(0.002)
 
-    sent = [params["percentage"] for _, params, _ in run(play, 0.2)]
-    assert 4 <= len(sent) <= 8
+    started = time.monotonic()
+    wire = played(play, 0.2)
+    sent = [params["percentage"] for _, params, _ in wire.sent]
+    assert 3 <= len(sent) <= 1 + (wire.times[-1] - started) / PROGRESS_INTERVAL_S
     assert sent == sorted(sent)
     assert sent[-1] == 99
+
+
+def test_a_late_timer_does_not_send_what_was_held_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    interval_s = 0.5
+    monkeypatch.setattr("hephaes_rpc.notify.PROGRESS_INTERVAL_S", interval_s)
+    called: list[float] = []
+
+    def play(notifier: Notifier) -> None:
+        free = threading.Event()
+        notifier.job_progress(progress(1))
+        notifier.job_progress(progress(2))  # held, and timed
+        notifier.loop.call_soon_threadsafe(free.wait)
+        time.sleep(interval_s)
+        called.append(time.monotonic())
+        notifier.job_progress(progress(3))  # may be sent while the timer waits for the loop
+        notifier.job_progress(progress(4))
+        free.set()
+
+    wire = played(play, interval_s * 2)
+    assert [params["percentage"] for _, params, _ in wire.sent] == [1, 3, 4]
+    assert wire.times[2] >= called[0] + interval_s
 
 
 def test_a_hundred_percent_is_sent_at_once_and_cannot_be_replaced() -> None:
