@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer, disjoint_base
 
 STATUS_NAMES: tuple[str, ...]
+CRC_IN_HARDWARE: bool
 
 @disjoint_base
 class Walk:
@@ -118,3 +119,6 @@ def any_begins(data: Buffer, offset: NDArray[np.int64], length: NDArray[np.int64
 
     Payloads that are shorter than that or lie outside the data do not count.
     """
+
+def crc32(data: Buffer, value: int = 0) -> int:
+    """``zlib.crc32``, by the processor's own means where it has any."""

@@ -2,12 +2,17 @@
 
 import random
 import struct
+import zlib
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hephaes_native import records
 from tests.factories import bag_message, bag_record, mcap_message, mcap_record
+from tests.thorough import examples
 
 OK, TRUNCATED, INVALID_OPCODE, SHORT_RECORD, TIME_RANGE, FOREIGN = range(6)
 NO_SLOTS = np.empty(0, np.int32)
@@ -300,3 +305,18 @@ def test_beginnings_are_compared_byte_by_byte() -> None:
     assert not records.any_begins(data, *every, b"\0\7c", b"\0\7d")
     assert not records.any_begins(data, *every, b"\0\6", b"\0\6")
     assert not records.any_begins(data, places(6), places(2), b"\0\7\0", b"\0\7\xff"), "it is too short"
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(
+    st.integers(0, 40),
+    st.one_of(st.integers(0, 300), st.integers(0, 100_000)),
+    st.integers(0, 400),
+    st.integers(0, 2**32 - 1),
+    st.randoms(use_true_random=False),
+)
+def test_checksums_of_any_length_place_and_cut(skip: int, n: int, cut: int, before: int, random: Any) -> None:
+    data = memoryview(random.randbytes(skip + n))[skip:]
+    assert records.crc32(data, before) == zlib.crc32(data, before)
+    assert records.crc32(data[cut:], records.crc32(data[:cut])) == zlib.crc32(data) == records.crc32(bytes(data))
+    assert isinstance(records.CRC_IN_HARDWARE, bool)

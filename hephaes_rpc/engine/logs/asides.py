@@ -5,7 +5,6 @@ they end, and what it gave up is stepped over with it.
 """
 
 import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
@@ -14,6 +13,7 @@ from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Attachment, Metadata
 
+from hephaes_native import records
 from hephaes_rpc.engine.logs.chunks import MAX_RAW_BYTES
 from hephaes_rpc.engine.logs.file import LogFile
 from hephaes_rpc.engine.logs.recordbody import RecordBody
@@ -75,6 +75,6 @@ def _aside(file: LogFile, opcode: Opcode, position: int, length: int) -> Aside:
     if isinstance(found, Attachment):
         covered = 16 + 4 + len(found.name.encode()) + 4 + len(found.media_type.encode()) + 8 + len(found.data)
         (crc,) = _CRC.unpack_from(body, covered)
-        if crc and zlib.crc32(memoryview(body)[:covered]) != crc:
+        if crc and records.crc32(memoryview(body)[:covered]) != crc:
             return LeftOut(f"byte {position}: the CRC of attachment {found.name!r} does not match; it is left out")
     return found

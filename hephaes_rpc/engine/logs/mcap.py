@@ -4,7 +4,6 @@ Format: https://mcap.dev/spec.  Record bodies are parsed by the mcap library, ou
 """
 
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple, TypeVar
 
@@ -338,7 +337,7 @@ class McapReader(RecordReader):
             at = 0
             while (place := self._place_in(window, at)) is not None:
                 if place.opcode == Opcode.FOOTER:
-                    crc = zlib.crc32(window[: at + _RECORD.size + 16], crc)
+                    crc = records.crc32(window[: at + _RECORD.size + 16], crc)
                     self._end_summary(summary, crc, start, position + at, window[at + _RECORD.size : place.end])
                     return
                 self._take_summary(summary, window, place)
@@ -347,7 +346,7 @@ class McapReader(RecordReader):
                 self._found.warn(f"{self._at(position)}: the summary is damaged; it is not used", lost=False)
                 self._summary = _Summary(chunk_positions=summary.chunk_positions)
                 return
-            crc = zlib.crc32(window[:at], crc)
+            crc = records.crc32(window[:at], crc)
             position += at
             window_bytes = SUMMARY_WINDOW if at else window_bytes * 4
 

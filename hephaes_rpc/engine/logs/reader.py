@@ -6,7 +6,6 @@ whose index records are absent or cannot be true is opened and scanned instead. 
 messages that are there, no list is believed twice, and no payload is read where the index holds.
 """
 
-import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import ClassVar
@@ -167,7 +166,7 @@ class RecordReader(IndexedReader):
             raw = decompress_part(chunk.compression, stored, chunk.raw_bytes, where)
         else:
             raw = decompress(chunk.compression, stored, chunk.raw_bytes, where)
-            if chunk.crc and zlib.crc32(raw) != chunk.crc:
+            if chunk.crc and records.crc32(raw) != chunk.crc:
                 raise LogError("bad_input", f"{where} is damaged: its CRC does not match", chunk=i)
         holes = self._holes.get(i)
         return _joined(raw, holes) if holes is not None else raw
