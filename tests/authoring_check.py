@@ -23,7 +23,8 @@ from attrs import evolve
 from hephaes_rpc.engine.authoring.authored import TEMPLATES, DraftRequest, InspectRequest, PreviewRequest, Template
 from hephaes_rpc.engine.authoring.preview import Preview
 from hephaes_rpc.engine.authoring.workbench import draft_log, inspect_log, preview_log
-from hephaes_rpc.engine.datasets.writers import ColumnRole, open_writer
+from hephaes_rpc.engine.datasets.writers import open_writer
+from hephaes_rpc.engine.datasets.writers.base import ColumnRole
 from hephaes_rpc.engine.pipeline import ConvertTask, convert
 from hephaes_rpc.engine.specs.document import SpecDocument, dump, load
 from hephaes_rpc.engine.specs.spec import ConversionSpec, Output, ParquetOutput, TFRecordOutput

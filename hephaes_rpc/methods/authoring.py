@@ -16,6 +16,7 @@ from hephaes_rpc.engine.authoring.authored import (
 from hephaes_rpc.engine.specs.spec import ParquetCompression, TFRecordCompression, TFRecordOutput
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, given, not_blank, refused, require, trimmed
 from hephaes_rpc.methods.conversions import representation_policy
+from hephaes_rpc.methods.previews import answer, previewed, ready
 from hephaes_rpc.model.jobs import RepresentationPolicy
 from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.serde import structure, unstructure
@@ -177,7 +178,8 @@ async def conversions_preview(ctx: RequestContext, params: PreviewParams) -> Pre
     request = part_of(params, PreviewRequest)
     document: SpecDocument = await ctx.in_thread(load, params.spec)
     workspace, path = await log_of(ctx, params.workspace_id, params.asset_id)
-    found = await previewed(ctx, path, document, request, await scripts_of(ctx, workspace, document))
+    scripts: Scripts | None = await ctx.in_thread(ready, ctx, workspace, document)
+    found = await previewed(ctx, path, document, request, scripts)
     return PreviewedResult(
         asset_id=params.asset_id,
         request=request,
@@ -203,11 +205,6 @@ async def log_of(ctx: RequestContext, workspace_id: str | None, asset_id: str) -
 
     found: tuple[OpenWorkspace, str] = await ctx.in_thread(find)
     return found
-
-
-async def answer(ctx: RequestContext, task: dict[str, Any]) -> dict[str, Any]:
-    """What a worker answers, its progress told."""
-    return await ctx.app.interactive.ask(task, lambda phase, percentage: ctx.progress.report(phase, percentage))
 
 
 async def drafted(ctx: RequestContext, params: DraftParams, label: str | None) -> tuple[DraftDetail, dict[str, Any]]:
@@ -251,30 +248,3 @@ def _wrong_compression(wanted: DraftRequest) -> list[dict[str, Any]]:
     message = f"{wanted.output_format} is not compressed by {wanted.output_compression}"
     path = "draft_request.output_compression"
     return [refused(path, message, f"one of {', '.join(known)}", wanted.output_compression)]
-
-
-async def scripts_of(ctx: RequestContext, workspace: OpenWorkspace, document: "SpecDocument") -> "Scripts | None":
-    """The scripts that a document may run; None where it has no computations.  Raises as ``scripts.ready``."""
-    if not document.spec.computations:
-        return None
-    from hephaes_rpc.methods.scripts import ready
-
-    found: Scripts | None = await ctx.in_thread(ready, ctx, workspace, document)
-    return found
-
-
-async def previewed(
-    ctx: RequestContext,
-    path: str,
-    document: "SpecDocument",
-    request: PreviewRequest,
-    scripts: "Scripts | None" = None,
-) -> dict[str, Any]:
-    """Rows of a document's dataset, as they travel; ``scripts`` are those that its computations may run."""
-    from hephaes_rpc.engine.specs.document import to_dict
-
-    task = {"type": "preview", "path": path, "spec": to_dict(document), "request": unstructure(request)}
-    if scripts is not None:
-        task["scripts"] = unstructure(scripts)
-    preview: dict[str, Any] = (await answer(ctx, task))["preview"]
-    return preview

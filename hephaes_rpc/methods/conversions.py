@@ -44,6 +44,7 @@ from hephaes_rpc.methods.common import (
     require,
 )
 from hephaes_rpc.methods.indexing import active_or_new
+from hephaes_rpc.methods.previews import dry_run, ready
 from hephaes_rpc.model.assets import Asset, AssetDetail, TopicSummary
 from hephaes_rpc.model.conversions import ConversionDetail, ConversionSummary, MappingMode
 from hephaes_rpc.model.jobs import RepresentationPolicy
@@ -155,10 +156,6 @@ def _try_scripts(
     ctx: RequestContext, workspace: OpenWorkspace, assets: Sequence[AssetDetail], document: SpecDocument
 ) -> None:
     """Run the scripts of a spec over the first rows of the first indexed log; raises the ``script_*`` errors."""
-    if not document.spec.computations:
-        return
-    from hephaes_rpc.methods.scripts import dry_run, ready
-
     scripts = ready(ctx, workspace, document)
     first = next((each.asset for each in assets if each.metadata is not None), None)
     if scripts is not None and first is not None:

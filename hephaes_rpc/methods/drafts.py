@@ -14,8 +14,6 @@ from hephaes_rpc.methods.authoring import (
     drafted,
     log_of,
     part_of,
-    previewed,
-    scripts_of,
     workspace_id_field,
 )
 from hephaes_rpc.methods.common import (
@@ -29,6 +27,7 @@ from hephaes_rpc.methods.common import (
     trimmed,
 )
 from hephaes_rpc.methods.conversion_configs import new_name
+from hephaes_rpc.methods.previews import previewed, ready
 from hephaes_rpc.model.conversions import DraftStatus, DraftSummary
 from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.serde import unstructure
@@ -36,6 +35,7 @@ from hephaes_rpc.store.configs import ConfigDetail
 from hephaes_rpc.store.drafts import DraftDetail, DraftFilters
 
 if TYPE_CHECKING:
+    from hephaes_rpc.engine.computations.scripts import Scripts
     from hephaes_rpc.engine.specs.document import SpecDocument
 
 Sort = Literal["updated_at", "-updated_at", "created_at", "-created_at"]
@@ -219,7 +219,8 @@ async def drafts_preview(ctx: RequestContext, params: DraftsPreviewParams) -> Dr
         message = f"the log of the draft {params.draft_id} is no longer registered"
         raise HephaesError("asset_not_found", message, hint="say asset_id", asset_id="")
     workspace, path = await log_of(ctx, params.workspace_id, asset_id)
-    preview = await previewed(ctx, path, document, request, await scripts_of(ctx, workspace, document))
+    scripts: Scripts | None = await ctx.in_thread(ready, ctx, workspace, document)
+    preview = await previewed(ctx, path, document, request, scripts)
     saved = {**unstructure(request), "asset_id": asset_id}
     detail: DraftDetail = await ctx.in_thread(workspace.drafts.save_preview, params.draft_id, number, saved, preview)
     ctx.app.notify.changed("drafts", workspace.id, [detail.id], "updated")

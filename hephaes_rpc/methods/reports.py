@@ -9,8 +9,9 @@ from attrs import field, frozen
 
 from hephaes_rpc.context import RequestContext
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.methods.authoring import answer, asset_id_field, log_of
+from hephaes_rpc.methods.authoring import asset_id_field, log_of
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, InWorkspace, given
+from hephaes_rpc.methods.previews import answer
 from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.store.workspace import OpenWorkspace, private_folder
 

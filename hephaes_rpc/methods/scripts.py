@@ -11,25 +11,17 @@ from attrs import field, frozen
 
 from hephaes_rpc.context import RequestContext
 from hephaes_rpc.engine.authoring.authored import PreviewRequest
-from hephaes_rpc.engine.computations.scripts import (
-    Function,
-    Script,
-    Scripts,
-    check_function,
-    functions_of,
-    load_script,
-    read_script,
-)
+from hephaes_rpc.engine.computations.scripts import Function, Script, check_function, functions_of, load_script
 from hephaes_rpc.engine.specs.document import SpecDocument, load
 from hephaes_rpc.engine.specs.values import is_script_path
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.methods.authoring import LOG_ERRORS, log_of, previewed
+from hephaes_rpc.methods.authoring import LOG_ERRORS, log_of
 from hephaes_rpc.methods.common import WORKSPACE_ERRORS, InWorkspace, WorkspacePaging, given, refused, require
+from hephaes_rpc.methods.previews import DRY_RUN_ROWS, previewed, ready
 from hephaes_rpc.registry import Lane, method
 from hephaes_rpc.store.scripts import Enabled
 from hephaes_rpc.store.workspace import OpenWorkspace
 
-DRY_RUN_ROWS = 20
 MAX_FILES = 10_000
 ScriptStatus = Literal["enabled", "disabled", "changed", "missing"]
 
@@ -209,38 +201,6 @@ async def scripts_check(ctx: RequestContext, params: ScriptsCheckParams) -> Scri
         problem=problem.message if problem else None,
         line=problem.data.get("line") if problem else None,
     )
-
-
-# -- shared with conversions -------------------------------------------------------------------------------------------
-
-
-def ready(ctx: RequestContext, workspace: OpenWorkspace, document: SpecDocument) -> Scripts | None:
-    """The scripts that a spec may run, each looked at; None where it has no computations.
-
-    Raises:
-        HephaesError: ``script_not_found``, ``script_not_enabled``, ``script_failed``.
-    """
-    if not document.spec.computations:
-        return None
-    scripts = enabled_scripts(ctx.app.store.scripts.of(workspace.id), workspace)
-    for each in document.spec.computations:
-        check_function(read_script(scripts, each.file), each.function)
-    return scripts
-
-
-def enabled_scripts(enabled: dict[str, Enabled], workspace: OpenWorkspace) -> Scripts:
-    """What may run in a workspace, as the engine takes it."""
-    return Scripts(str(workspace.scripts_dir), {path: each.sha256 for path, each in enabled.items()})
-
-
-def dry_run(ctx: RequestContext, path: str, document: SpecDocument, scripts: Scripts) -> None:
-    """Run the computations of a spec over the first rows of a log; raises ``script_failed``."""
-    request = PreviewRequest(sample_n=DRY_RUN_ROWS)
-    try:
-        ctx.on_loop(lambda: previewed(ctx, path, document, request, scripts))
-    except HephaesError as error:
-        if error.kind == "script_failed":
-            raise  # what else is wrong with the log or the spec is for the job to tell
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

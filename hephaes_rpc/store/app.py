@@ -24,6 +24,7 @@ from hephaes_rpc.store import backups
 from hephaes_rpc.store import workspace as place
 from hephaes_rpc.store.db import Database, Row, Session, os_error, scripts
 from hephaes_rpc.store.folderlock import FolderLock
+from hephaes_rpc.store.keeper import Keeper
 from hephaes_rpc.store.pages import DEFAULT_LIMIT, Listing, Page, Where
 from hephaes_rpc.store.probing import Prober
 from hephaes_rpc.store.scripts import EnabledScripts
@@ -110,7 +111,7 @@ class AppStore:
         self._import_legacy(config.legacy_workspace_root)
         with contextlib.suppress(HephaesError):
             self._open_wanted()
-        self._keeper = backups.Keeper(lambda: [each for each, _ in self.databases() if each is not None])
+        self._keeper = Keeper(lambda: [each for each, _ in self.databases() if each is not None])
 
     @property
     def active_workspace_id(self) -> str | None:

@@ -8,19 +8,15 @@ place, and what was there is kept under another name.
 
 import logging
 import re
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from attrs import frozen
 
 from hephaes_rpc.errors import HephaesError
 from hephaes_rpc.store.db import Database, copy_checked, os_error
-
-if TYPE_CHECKING:
-    from hephaes_rpc.store.workspace import OpenWorkspace
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +24,6 @@ FOLDER = "backups"
 KEPT = 5
 """Of each automatic kind."""
 DAILY = timedelta(days=1)
-FIRST_LOOK_S = 10.0
-LOOK_S = 900.0
 
 Reason = Literal["asked", "daily", "migration"]
 _NAME = re.compile(r"workspace-(\d{8}T\d{6})\.(\d{6})Z-v(\d+)-(asked|daily|migration)\.db")
@@ -124,40 +118,6 @@ def restore(
     finally:
         fresh.unlink(missing_ok=True)
     return aside if had_one else None
-
-
-class Keeper:
-    """Makes the daily copies of open workspaces, in a thread of its own.
-
-    Args:
-        workspaces: Those that are open now.
-    """
-
-    def __init__(self, workspaces: "Callable[[], Iterable[OpenWorkspace]]") -> None:
-        self._workspaces = workspaces
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="backups", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Make no more."""
-        self._stopping.set()
-
-    def _run(self) -> None:
-        wait_s = FIRST_LOOK_S
-        while not self._stopping.wait(wait_s):
-            wait_s = LOOK_S
-            for workspace in self._workspaces():
-                self._look(workspace)
-
-    def _look(self, workspace: "OpenWorkspace") -> None:
-        try:
-            if is_due(workspace.backups_dir):
-                back_up(workspace.db, workspace.backups_dir, "daily")
-        except HephaesError as error:
-            log.warning("no backup of %s today: %s", workspace.db.path, error.message)
-        except Exception:
-            log.exception("no backup of %s today", workspace.db.path)
 
 
 def back_up(db: Database, folder: Path, reason: Reason) -> Backup:

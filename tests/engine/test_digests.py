@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 from blake3 import blake3
 
-from hephaes_rpc.engine.datasets.digests import LONG_BYTES, StreamDigest, combined
 from hephaes_rpc.engine.logs import open_log
 from hephaes_rpc.engine.messages.decode import StreamDecoder
 from hephaes_rpc.engine.timeline.assembly import Assembly, Source, TableTask
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
+from hephaes_rpc.engine.timeline.digests import LONG_BYTES, StreamDigest, combined
 from hephaes_rpc.engine.timeline.plan import wide_table
 from tests.factories import Sample, samples, write_bag, write_mcap
 
@@ -93,7 +93,7 @@ def test_content_makes_a_difference(tmp_path, change):
 
 @pytest.mark.parametrize("long_bytes", [1, LONG_BYTES])
 def test_it_is_what_the_module_says(tmp_path, monkeypatch, long_bytes):
-    monkeypatch.setattr("hephaes_rpc.engine.datasets.digests.LONG_BYTES", long_bytes)
+    monkeypatch.setattr("hephaes_rpc.engine.timeline.digests.LONG_BYTES", long_bytes)
     messages = distinct_times(samples(50, topics=("/chatter",)))
     (found,) = digests(write_mcap(tmp_path / "a.mcap", messages))
     heads = b"".join(np.array([m.time, len(m.payload)], "<i8").tobytes() for m in messages)

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from hephaes_rpc.engine.datasets.writers import ColumnRole, open_writer, parquet
+from hephaes_rpc.engine.datasets.writers import open_writer, parquet
+from hephaes_rpc.engine.datasets.writers.base import ColumnRole
 from hephaes_rpc.engine.specs.spec import ParquetOutput
 from tests.engine.arrow_values import arrays
 from tests.engine.test_tfrecord import KIND, ROWS, batch_of

@@ -17,7 +17,7 @@ from hephaes_rpc import __version__
 from hephaes_rpc.engine.datasets import files as datasets
 from hephaes_rpc.engine.datasets import mapped
 from hephaes_rpc.engine.datasets.manifest import iso_ns
-from hephaes_rpc.engine.datasets.writers import ReadBack
+from hephaes_rpc.engine.datasets.writers.base import ReadBack
 from hephaes_rpc.engine.logs import StaleIndexError, open_log
 from hephaes_rpc.engine.pipeline import ConvertResult, ConvertTask, convert
 from hephaes_rpc.engine.specs.spec import ConversionSpec, Output, ParquetOutput, Resample, TFRecordOutput

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hephaes_rpc.engine.datasets.writers import WriterResult, open_writer
+from hephaes_rpc.engine.datasets.writers import open_writer
+from hephaes_rpc.engine.datasets.writers.base import WriterResult
 from hephaes_rpc.engine.specs.spec import TFRecordOutput
 from hephaes_rpc.errors import SpecError
 from tests.engine.arrow_values import arrays

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hephaes_rpc.engine.authoring.thumbnails import thumbnail
 from hephaes_rpc.engine.features.images import Picture
+from hephaes_rpc.engine.features.thumbnails import thumbnail
 from tests.engine.test_images import _demosaic_slowly
 from tests.engine.test_inspection import image_log, look
 

@@ -14,7 +14,7 @@ import pytest
 
 from hephaes_rpc.config import Config
 from hephaes_rpc.errors import HephaesError
-from hephaes_rpc.store import backups
+from hephaes_rpc.store import backups, keeper
 from hephaes_rpc.store.app import AppStore
 from hephaes_rpc.store.db import Database, scripts
 from hephaes_rpc.store.folderlock import FolderLock
@@ -68,15 +68,15 @@ def test_a_new_copy_is_kept_although_the_clock_went_backwards(workspace: OpenWor
 
 
 def test_one_a_day(workspace: OpenWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backups, "FIRST_LOOK_S", 0.0)
-    monkeypatch.setattr(backups, "LOOK_S", 0.01)
+    monkeypatch.setattr(keeper, "FIRST_LOOK_S", 0.0)
+    monkeypatch.setattr(keeper, "LOOK_S", 0.01)
     workspace.backups_dir.mkdir()
     (workspace.backups_dir / named(datetime.now(UTC) - timedelta(hours=25))).touch()
-    keeper = backups.Keeper(lambda: [workspace])
+    daily = keeper.Keeper(lambda: [workspace])
     until = datetime.now(UTC) + timedelta(seconds=10)
     while len(backups.backups_in(workspace.backups_dir)) < 2:
         assert datetime.now(UTC) < until
-    keeper.stop()
+    daily.stop()
     assert len(backups.backups_in(workspace.backups_dir)) == 2
 
 

@@ -31,7 +31,6 @@ from hephaes_rpc.engine.authoring.authored import (
 )
 from hephaes_rpc.engine.authoring.excerpts import EXAMPLE, Limits, excerpt, summary
 from hephaes_rpc.engine.authoring.sampling import Samples, take_samples
-from hephaes_rpc.engine.authoring.thumbnails import file_size, picture_of, thumbnail
 from hephaes_rpc.engine.features import images
 from hephaes_rpc.engine.features.clouds import DATATYPE_NAMES, clouds, is_cloud
 from hephaes_rpc.engine.features.columns import is_list, items, lengths
@@ -40,6 +39,7 @@ from hephaes_rpc.engine.features.columns import numbers as as_numbers
 from hephaes_rpc.engine.features.encodings import ImageError, codec_of, parse_encoding
 from hephaes_rpc.engine.features.fieldpath import compile_path
 from hephaes_rpc.engine.features.leaves import HEADER, Leaf, leaves_of
+from hephaes_rpc.engine.features.thumbnails import file_size, picture_of, thumbnail
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.logs.describe import NS_PER_S
 from hephaes_rpc.engine.logs.types import Int64s

@@ -25,7 +25,7 @@ from hephaes_rpc.engine.datasets.manifest import Run, file_name
 from hephaes_rpc.engine.datasets.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
 from hephaes_rpc.engine.datasets.publish import Publication
 from hephaes_rpc.engine.datasets.transforms import Transforms
-from hephaes_rpc.engine.datasets.writers import ColumnRole
+from hephaes_rpc.engine.datasets.writers.base import ColumnRole
 from hephaes_rpc.engine.features.compiled import Evaluation, FeatureBatch, FeatureSet
 from hephaes_rpc.engine.features.frames import tree_key
 from hephaes_rpc.engine.features.lookahead import Lookahead

@@ -6,7 +6,6 @@ their rows counted and hashed by reading them back, and given their names togeth
 """
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -19,14 +18,8 @@ from attrs import frozen
 from hephaes_rpc.engine.datasets.manifest import Dataset, Run, encode, file_metadata, manifest
 from hephaes_rpc.engine.datasets.publish import Publication, writing_to
 from hephaes_rpc.engine.datasets.report import report
-from hephaes_rpc.engine.datasets.writers import (
-    FEATURES_SUFFIX,
-    SNIPPET_SUFFIX,
-    ColumnRole,
-    Writer,
-    WriterResult,
-    open_writer,
-)
+from hephaes_rpc.engine.datasets.writers import open_writer
+from hephaes_rpc.engine.datasets.writers.base import FEATURES_SUFFIX, SNIPPET_SUFFIX, ColumnRole, Writer, WriterResult
 from hephaes_rpc.engine.logs import LogSummary
 from hephaes_rpc.engine.specs.spec import ConversionSpec, TFRecordOutput
 from hephaes_rpc.engine.task import Context, ConvertTask, Format, OutputFile, Role
@@ -184,15 +177,14 @@ class Opened:
             held = sum(writer.pending_bytes for writer in self._writers)
             if held <= MAX_PENDING_BYTES:
                 return
-            largest = deque(sorted(self._writers, key=lambda writer: -writer.pending_bytes))
-            while largest and held > MAX_PENDING_BYTES // 2:
-                chosen: list[Writer] = []
-                while largest and held > MAX_PENDING_BYTES // 2:
-                    chosen.append(largest.popleft())
-                    held -= chosen[-1].pending_bytes
-                for flushed in [self._pool.submit(writer.flush) for writer in chosen]:
-                    flushed.result()
-                held += sum(writer.pending_bytes for writer in chosen)  # those whose rows are prescribed keep them
+            chosen: list[Writer] = []
+            for writer in sorted(self._writers, key=lambda writer: -writer.pending_bytes):
+                if held <= MAX_PENDING_BYTES // 2:
+                    break
+                held -= writer.pending_bytes
+                chosen.append(writer)
+            for flushed in [self._pool.submit(writer.flush) for writer in chosen]:
+                flushed.result()
 
     def finish(self, rows: Sequence[int], turn: tuple[int, int] = (0, 1)) -> None:
         """Complete the files, of at most ``rows`` rows, and count these again; turn ``turn[0]`` of ``turn[1]``."""

@@ -6,13 +6,13 @@ from contextlib import nullcontext
 import pyarrow as pa
 from attrs import define, field
 
-from hephaes_rpc.engine.datasets.digests import DigestLane, StreamDigest, combined
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.messages.decode import StreamDecoder
 from hephaes_rpc.engine.specs.spec import ConversionSpec, FailurePolicy, Input
 from hephaes_rpc.engine.timeline.assembly import Assembly, Failure, Source, StreamCounts
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.clocks import Stamps, Wanted, read_stamps
+from hephaes_rpc.engine.timeline.digests import DigestLane, StreamDigest, combined
 from hephaes_rpc.engine.timeline.hints import hinted
 from hephaes_rpc.engine.timeline.plan import Int64s
 from hephaes_rpc.engine.timeline.selection import included, select, unmatched

@@ -15,12 +15,12 @@ import pyarrow as pa
 from attrs import asdict, evolve, frozen
 
 from hephaes_rpc import __version__
-from hephaes_rpc.engine.datasets.digests import ALGORITHM
 from hephaes_rpc.engine.datasets.intake import Intake, StreamRecord
 from hephaes_rpc.engine.logs import LogSummary, Stream
 from hephaes_rpc.engine.specs.document import SpecDocument, to_dict
 from hephaes_rpc.engine.specs.spec import ConversionSpec, TFRecordOutput
 from hephaes_rpc.engine.task import ConvertTask
+from hephaes_rpc.engine.timeline.digests import ALGORITHM
 
 MANIFEST_VERSION = 1
 _NS_PER_S = 1_000_000_000

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from attrs import field, frozen
 
-from hephaes_rpc.engine.datasets.writers import ColumnRole, open_writer
+from hephaes_rpc.engine.datasets.writers import open_writer
+from hephaes_rpc.engine.datasets.writers.base import ColumnRole
 from hephaes_rpc.engine.specs.spec import Output
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from attrs import frozen
 
 from hephaes_native.flatten import masked_crc32c
-from hephaes_rpc.engine.datasets.writers import FEATURES_SUFFIX
+from hephaes_rpc.engine.datasets.writers.base import FEATURES_SUFFIX
 from hephaes_rpc.engine.features import images
 from hephaes_rpc.engine.features.encodings import ImageError
 from hephaes_rpc.engine.features.images import Picture
@@ -204,7 +204,7 @@ _PICTURES: dict[str | None, Callable[[Row], Row]] = {
 
 
 def _thumbnail(picture: Picture) -> Any:
-    from hephaes_rpc.engine.authoring.thumbnails import thumbnail
+    from hephaes_rpc.engine.features.thumbnails import thumbnail
 
     try:
         return thumbnail(picture)

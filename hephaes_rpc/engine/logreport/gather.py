@@ -11,10 +11,10 @@ from attrs import evolve
 
 from hephaes_rpc.engine.authoring.authored import InspectRequest
 from hephaes_rpc.engine.authoring.inspection import Looked, inspect
-from hephaes_rpc.engine.authoring.thumbnails import picture_of, smaller
 from hephaes_rpc.engine.features import images
 from hephaes_rpc.engine.features.encodings import COLORS, ImageError
 from hephaes_rpc.engine.features.leaves import HEADER, Leaf, leaves_of
+from hephaes_rpc.engine.features.thumbnails import picture_of, smaller
 from hephaes_rpc.engine.logreport.facts import LogFacts, Shot, TopicFacts
 from hephaes_rpc.engine.logreport.fields import FieldPlot, parted, plots_of, selection
 from hephaes_rpc.engine.logreport.thinning import Columns, Points, Thinner

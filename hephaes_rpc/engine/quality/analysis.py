@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from attrs import define, evolve
 
-from hephaes_rpc.engine.datasets.digests import StreamDigest, combined
 from hephaes_rpc.engine.logs import LogReader, Stream
 from hephaes_rpc.engine.logs.types import Int64s
 from hephaes_rpc.engine.quality import thresholds as at
@@ -21,6 +20,7 @@ from hephaes_rpc.engine.quality.indexed import Examined, examine, finding, index
 from hephaes_rpc.engine.quality.score import in_order, score_of
 from hephaes_rpc.engine.quality.wording import counted, duration, share
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
+from hephaes_rpc.engine.timeline.digests import StreamDigest, combined
 from hephaes_rpc.engine.timeline.window import WHOLE, Window
 from hephaes_rpc.errors import LogError
 from hephaes_rpc.model.quality import Finding, Quality, Severity, TopicQuality

@@ -27,7 +27,7 @@ def parse(text: str) -> Any:
         from hephaes_rpc.engine.specs import yamltext
 
         try:
-            return yamltext.read(text)
+            return yamltext.read(text, MAX_DEPTH, MAX_NODES)
         except yamltext.Malformed as other:
             if text.lstrip().startswith(("{", "[")):
                 raise ValueError(f"is no JSON: {error}") from None

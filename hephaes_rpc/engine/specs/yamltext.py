@@ -10,8 +10,6 @@ from typing import Any
 
 import yaml
 
-from hephaes_rpc.engine.specs.written import MAX_DEPTH, MAX_NODES
-
 Malformed = yaml.YAMLError
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
@@ -29,15 +27,15 @@ def where(error: Any) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
-def read(text: str) -> Any:
-    """The value of a text; raises ValueError, and Malformed for what is no YAML."""
+def read(text: str, most_depth: int, most_nodes: int) -> Any:
+    """The value of a text; raises ValueError, where it has more depth or nodes too, and Malformed for no YAML."""
     events = iter(yaml.parse(text, Loader=_LOADER))
     found: list[Any] = []
     for event in events:
         if isinstance(event, yaml.DocumentStartEvent):
             if found:
                 raise ValueError("has a second document in it")
-            found.append(_Reader(events).value(next(events), 0))
+            found.append(_Reader(events, most_depth, most_nodes).value(next(events), 0))
     if not found:
         raise ValueError("is empty")
     return found[0]
@@ -46,18 +44,18 @@ def read(text: str) -> Any:
 class _Reader:
     """One value from the events of a document."""
 
-    def __init__(self, events: Iterator[Any]) -> None:
-        self._events = events
+    def __init__(self, events: Iterator[Any], most_depth: int, most_nodes: int) -> None:
+        self._events, self._most_depth, self._most_nodes = events, most_depth, most_nodes
         self._n_nodes = 0
 
     def value(self, event: Any, depth: int) -> Any:
         """The value that begins with ``event``."""
         line = event.start_mark.line + 1
         self._n_nodes += 1
-        if depth >= MAX_DEPTH:
-            raise ValueError(f"line {line}: is nested deeper than {MAX_DEPTH} levels")
-        if self._n_nodes > MAX_NODES:
-            raise ValueError(f"line {line}: has more than {MAX_NODES} parts")
+        if depth >= self._most_depth:
+            raise ValueError(f"line {line}: is nested deeper than {self._most_depth} levels")
+        if self._n_nodes > self._most_nodes:
+            raise ValueError(f"line {line}: has more than {self._most_nodes} parts")
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             raise ValueError(f"line {line}: anchors and aliases are not taken")
         if event.tag is not None:

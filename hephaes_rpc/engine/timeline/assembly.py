@@ -17,7 +17,6 @@ import pyarrow as pa
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from hephaes_rpc.engine.datasets.digests import Digest
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
 from hephaes_rpc.engine.logs.base import Payload
 from hephaes_rpc.engine.memory import give_back
@@ -25,6 +24,7 @@ from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
 from hephaes_rpc.engine.timeline.ahead import ReadAhead
 from hephaes_rpc.engine.timeline.blend import blend, blended_part
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
+from hephaes_rpc.engine.timeline.digests import Digest
 from hephaes_rpc.engine.timeline.plan import Int64s, Numbers, Picks, Table, narrow
 from hephaes_rpc.engine.timeline.spread import from_numpy, gather, row_bytes, spread
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from attrs import frozen
 
-from hephaes_rpc.engine.datasets.writers import MESSAGE, ColumnRole, ReadBack, WriterResult, pieces
+from hephaes_rpc.engine.datasets.writers.base import MESSAGE, ColumnRole, ReadBack, WriterResult, pieces
 from hephaes_rpc.engine.features.jsontext import json_cells
 from hephaes_rpc.engine.specs.spec import TIMESTAMP, ParquetOutput
 

@@ -37,7 +37,7 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from hephaes_native.flatten import Bits, Column, ExampleEncoder, Group, RecordCounter
-from hephaes_rpc.engine.datasets.writers import (
+from hephaes_rpc.engine.datasets.writers.base import (
     FEATURES_SUFFIX,
     MESSAGE,
     PIECE_BYTES,
