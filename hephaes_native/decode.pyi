@@ -59,3 +59,21 @@ class Decoder:
     @property
     def nbytes(self) -> int: ...
     def take(self) -> list[tuple[Buffer, int]]: ...
+
+def feed_streams(
+    decoders: list[Decoder | None],
+    data: ReadableBuffer,
+    offset: NDArray[np.int64],
+    length: NDArray[np.int64],
+    bounds: NDArray[np.int64],
+) -> tuple[array[int], list[int], int]:
+    """Decode payloads that lie stream by stream, ``bounds[k]`` to ``bounds[k + 1]`` those of decoder ``k``, if any.
+
+    Returns:
+        The status of each payload (uint8; 0 where nobody decoded it); the streams that were left alone since a payload
+        of theirs is no plain CDR; by how many bytes the decoders hold more.
+
+    Raises:
+        ValueError: A payload lies outside the data, or a stream outside the payloads.
+        OverflowError, MemoryError: As ``feed``.
+    """

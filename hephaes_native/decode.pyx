@@ -16,9 +16,10 @@ from cpython cimport array
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from hephaes_native.cursor cimport (
+    ENCAPSULATION,
     OK,
     OVER_BOUND,
     Cursor,
@@ -522,6 +523,121 @@ cdef void fill(const Plan* plan, int32_t s, int32_t end, Cursor* c) noexcept nog
         s = g.end
 
 
+# Payloads of one or several streams ---------------------------------------------------------------------------------
+
+cdef struct Payloads:        # n payloads; their bytes lie inside of what the pointers point to
+    const uint8_t* data
+    const int64_t* offset
+    const int64_t* length
+    uint8_t* status
+    Py_ssize_t n
+
+
+cdef struct Task:
+    Plan* plan               # NULL for a stream that somebody else decodes
+    int64_t* rows
+    bint cdr
+    bint left
+
+
+cdef array.array look_at(
+    Payloads* payloads, const uint8_t[::1] data, const int64_t[::1] offset, const int64_t[::1] length
+):
+    """Fill in the payloads, checked, and the statuses that go with them, all OK."""
+    cdef Py_ssize_t n = offset.shape[0], i
+    cdef array.array statuses = array.clone(_UINT8, n, zero=n > 0)
+    if length.shape[0] != n:
+        raise ValueError(f"{n} offsets but {length.shape[0]} lengths")
+    for i in range(n):
+        if offset[i] < 0 or length[i] < 0 or offset[i] > data.shape[0] or length[i] > data.shape[0] - offset[i]:
+            raise ValueError(f"payload {i} lies outside the data")
+    payloads.data = &data[0] if data.shape[0] else &_NO_DATA
+    payloads.offset = &offset[0] if n else NULL
+    payloads.length = &length[0] if n else NULL
+    payloads.status = statuses.data.as_uchars
+    payloads.n = n
+    return statuses
+
+
+cdef bint measure_all(Plan* plan, bint cdr, const Payloads* p) noexcept nogil:
+    """Set the status of payloads and count what those that are sound need; whether all are of the encoding."""
+    cdef Py_ssize_t i
+    cdef bint known = True
+    for i in range(plan.n_segments):
+        plan.segments[i].runs = plan.segments[i].amount = 0
+    for i in range(p.n):
+        p.status[i] = measure_payload(plan, cdr, p.data + p.offset[i], p.length[i])
+        known = known and p.status[i] != ENCAPSULATION
+    return known
+
+
+cdef int64_t fill_all(Plan* plan, bint cdr, const Payloads* p) except -1 nogil:
+    """Append the values of the payloads that were found sound; how many these are."""
+    cdef Py_ssize_t i
+    cdef int64_t rows = 0
+    cdef Cursor c
+    grow(plan)
+    for i in range(p.n):
+        if p.status[i] == OK:
+            open_payload(&c, cdr, p.data + p.offset[i], p.length[i])
+            fill(plan, 0, plan.n_segments, &c)
+            rows += 1
+    return rows
+
+
+cdef int grow(Plan* plan) except -1 nogil:
+    """Make room for what was measured."""
+    cdef int32_t i, k
+    cdef Segment* g
+    cdef Column* column
+    for i in range(plan.n_columns):
+        plan.columns[i].need = 0
+    for i in range(plan.n_segments):
+        g = &plan.segments[i]
+        for k in range(g.first_op, g.first_op + g.n_ops):
+            plan.columns[plan.ops[k].column].need += g.runs * plan.ops[k].count * max(plan.ops[k].width, 1)
+        if g.column >= 0:
+            plan.columns[g.column].need += g.amount
+        if g.offsets >= 0:
+            column = &plan.columns[g.offsets]
+            column.need += 4 * g.runs
+            if column.total + g.amount // max(g.width, 1) > INT32_MAX:
+                with gil:
+                    raise OverflowError("a column would hold more than 2^31-1 values or bytes")
+    for i in range(plan.n_columns):
+        reserve(&plan.columns[i])
+    return 0
+
+
+cdef int reserve(Column* column) except -1 nogil:
+    cdef int64_t used = column.end - column.data
+    cdef int64_t first = 4 if column.is_offsets and column.data == NULL else 0
+    cdef int64_t wanted = used + first + column.need
+    cdef uint8_t* data
+    if wanted > column.capacity or column.data == NULL:
+        wanted = max(wanted, min(2 * column.capacity, column.capacity + (64 << 20)), column.taken, 64)
+        data = <uint8_t*> realloc(column.data, wanted)
+        if data == NULL:
+            with gil:
+                raise MemoryError
+        column.data = data
+        column.end = data + used
+        column.capacity = wanted
+    if first:
+        memcpy(column.end, &column.total, 4)
+        column.end += 4
+    return 0
+
+
+cdef int64_t held(const Plan* plan) noexcept nogil:
+    """Bytes held in the columns."""
+    cdef int64_t total = 0
+    cdef int32_t i
+    for i in range(plan.n_columns):
+        total += plan.columns[i].end - plan.columns[i].data
+    return total
+
+
 cdef class Buffer:
     """Bytes of one column; whoever holds it (pyarrow, numpy) reads them in place."""
 
@@ -663,81 +779,17 @@ cdef class Decoder:
         self, const uint8_t[::1] data not None, const int64_t[::1] offset not None, const int64_t[::1] length not None
     ):
         """Decode payloads, ``length`` bytes from each ``offset`` of ``data``; the status of each, uint8."""
-        cdef Py_ssize_t n = offset.shape[0], i
-        cdef const uint8_t* base = &data[0] if data.shape[0] else &_NO_DATA
-        cdef array.array statuses = array.clone(_UINT8, n, zero=n > 0)
-        cdef uint8_t[::1] status = statuses
-        cdef Cursor c
-        if length.shape[0] != n:
-            raise ValueError(f"{n} offsets but {length.shape[0]} lengths")
-        for i in range(n):
-            if offset[i] < 0 or length[i] < 0 or offset[i] > data.shape[0] or length[i] > data.shape[0] - offset[i]:
-                raise ValueError(f"payload {i} lies outside the data")
+        cdef Payloads payloads
+        cdef array.array statuses = look_at(&payloads, data, offset, length)
         with nogil:
-            for i in range(self.plan.n_segments):
-                self.plan.segments[i].runs = self.plan.segments[i].amount = 0
-            for i in range(n):
-                status[i] = measure_payload(&self.plan, self.cdr, base + offset[i], length[i])
-            self.grow()
-            for i in range(n):
-                if status[i] == OK:
-                    open_payload(&c, self.cdr, base + offset[i], length[i])
-                    fill(&self.plan, 0, self.plan.n_segments, &c)
-                    self.rows += 1
+            measure_all(&self.plan, self.cdr, &payloads)
+            self.rows += fill_all(&self.plan, self.cdr, &payloads)
         return statuses
-
-    cdef int grow(self) except -1 nogil:
-        """Make room for what the first pass counted."""
-        cdef int32_t i, k
-        cdef Segment* g
-        cdef Column* column
-        for i in range(self.plan.n_columns):
-            self.plan.columns[i].need = 0
-        for i in range(self.plan.n_segments):
-            g = &self.plan.segments[i]
-            for k in range(g.first_op, g.first_op + g.n_ops):
-                self.plan.columns[self.plan.ops[k].column].need += g.runs * self.plan.ops[k].count * max(
-                    self.plan.ops[k].width, 1
-                )
-            if g.column >= 0:
-                self.plan.columns[g.column].need += g.amount
-            if g.offsets >= 0:
-                column = &self.plan.columns[g.offsets]
-                column.need += 4 * g.runs
-                if column.total + g.amount // max(g.width, 1) > INT32_MAX:
-                    with gil:
-                        raise OverflowError("a column would hold more than 2^31-1 values or bytes")
-        for i in range(self.plan.n_columns):
-            self.reserve(&self.plan.columns[i])
-        return 0
-
-    cdef int reserve(self, Column* column) except -1 nogil:
-        cdef int64_t used = column.end - column.data
-        cdef int64_t first = 4 if column.is_offsets and column.data == NULL else 0
-        cdef int64_t wanted = used + first + column.need
-        cdef uint8_t* data
-        if wanted > column.capacity or column.data == NULL:
-            wanted = max(wanted, min(2 * column.capacity, column.capacity + (64 << 20)), column.taken, 64)
-            data = <uint8_t*> realloc(column.data, wanted)
-            if data == NULL:
-                with gil:
-                    raise MemoryError
-            column.data = data
-            column.end = data + used
-            column.capacity = wanted
-        if first:
-            memcpy(column.end, &column.total, 4)
-            column.end += 4
-        return 0
 
     @property
     def nbytes(self):
         """Bytes held in the columns."""
-        cdef int64_t total = 0
-        cdef int32_t i
-        for i in range(self.plan.n_columns):
-            total += self.plan.columns[i].end - self.plan.columns[i].data
-        return total
+        return held(&self.plan)
 
     def take(self):
         """The columns as buffers, each with its count of strings that were no text, and start anew."""
@@ -748,7 +800,7 @@ cdef class Decoder:
         cdef Buffer buffer
         for i in range(self.plan.n_columns):
             self.plan.columns[i].need = 0
-            self.reserve(&self.plan.columns[i])
+            reserve(&self.plan.columns[i])
         for i in range(self.plan.n_columns):
             column = &self.plan.columns[i]
             buffer = Buffer.__new__(Buffer)
@@ -761,6 +813,54 @@ cdef class Decoder:
             column.capacity = column.total = column.invalid = 0
         self.rows = 0
         return found
+
+
+def feed_streams(
+    list decoders not None,
+    const uint8_t[::1] data not None,
+    const int64_t[::1] offset not None,
+    const int64_t[::1] length not None,
+    const int64_t[::1] bounds not None,
+):
+    """Decode payloads that lie stream by stream: the status of each (uint8), the streams left alone, bytes gained."""
+    cdef Payloads payloads, part
+    cdef array.array statuses = look_at(&payloads, data, offset, length)
+    cdef Py_ssize_t n_streams = len(decoders), k
+    cdef int64_t gained = 0
+    cdef Task* tasks
+    cdef Decoder decoder
+    if bounds.shape[0] != n_streams + 1:
+        raise ValueError(f"{n_streams} decoders but {bounds.shape[0]} bounds")
+    for k in range(n_streams):
+        if not 0 <= bounds[k] <= bounds[k + 1] <= payloads.n:
+            raise ValueError(f"the bounds of stream {k} lie outside the payloads")
+    tasks = <Task*> calloc(n_streams + 1, sizeof(Task))
+    if tasks == NULL:
+        raise MemoryError
+    try:
+        for k in range(n_streams):
+            if decoders[k] is not None:
+                decoder = decoders[k]
+                tasks[k].plan, tasks[k].rows, tasks[k].cdr = &decoder.plan, &decoder.rows, decoder.cdr
+        with nogil:
+            for k in range(n_streams):
+                part.n = bounds[k + 1] - bounds[k]
+                if tasks[k].plan == NULL or not part.n:
+                    continue
+                part.data = payloads.data
+                part.offset = payloads.offset + bounds[k]
+                part.length = payloads.length + bounds[k]
+                part.status = payloads.status + bounds[k]
+                if measure_all(tasks[k].plan, tasks[k].cdr, &part):
+                    gained -= held(tasks[k].plan)
+                    tasks[k].rows[0] += fill_all(tasks[k].plan, tasks[k].cdr, &part)
+                    gained += held(tasks[k].plan)
+                else:
+                    tasks[k].left = True
+                    memset(part.status, OK, part.n)
+        return statuses, [k for k in range(n_streams) if tasks[k].left], gained
+    finally:
+        free(tasks)
 
 
 cdef Form _form(object item) except *:

@@ -107,11 +107,21 @@ def lists(
         ValueError: There is no such run, or it lies outside ``times``.
     """
 
-def joined(data: Buffer, offset: NDArray[np.int64], length: NDArray[np.int64]) -> bytes:
-    """The payloads one after the other; ``offset`` and ``length`` are int64[n], bytes.
+def heads_and_payloads(
+    data: Buffer,
+    time: NDArray[np.int64],
+    offset: NDArray[np.int64],
+    length: NDArray[np.int64],
+    first: int,
+    last: int,
+    most_bytes: int,
+) -> tuple[bytes, bytes | None]:
+    """Of payloads ``first`` to ``last``: time and length of each, int64, and their bytes one after the other.
+
+    The bytes are None where payloads have ``most_bytes`` or more on average.
 
     Raises:
-        ValueError: One lies outside the data, or the two differ in length.
+        ValueError: A payload lies outside the data, or there is none.
     """
 
 def any_begins(data: Buffer, offset: NDArray[np.int64], length: NDArray[np.int64], least: Buffer, most: Buffer) -> bool:

@@ -608,25 +608,40 @@ cdef inline bint lies_inside(int64_t offset, int64_t length, Py_ssize_t size) no
 
 # Payloads -----------------------------------------------------------------------------------------------------------
 
-def joined(const uint8_t[::1] data not None, const int64_t[::1] offset not None, const int64_t[::1] length not None):
-    """The payloads one after the other, as bytes."""
-    cdef Py_ssize_t n = offset.shape[0], size = data.shape[0], total = 0, i
+def heads_and_payloads(
+    const uint8_t[::1] data not None,
+    const int64_t[::1] time not None,
+    const int64_t[::1] offset not None,
+    const int64_t[::1] length not None,
+    Py_ssize_t first,
+    Py_ssize_t last,
+    int64_t most_bytes,
+):
+    """Time and length of payloads, int64 each, and the payloads one after the other; None where these are long."""
+    cdef Py_ssize_t n = min(time.shape[0], offset.shape[0], length.shape[0]), size = data.shape[0], total = 0, i
     cdef uint8_t* at
-    cdef bytes found
-    if length.shape[0] != n:
-        raise ValueError(f"{n} offsets but {length.shape[0]} lengths")
-    for i in range(n):
+    cdef bytes heads, payloads
+    if not 0 <= first <= last <= n:
+        raise ValueError(f"there are no payloads {first} to {last}, only {n}")
+    heads = PyBytes_FromStringAndSize(NULL, 16 * (last - first))
+    at = <uint8_t*> PyBytes_AS_STRING(heads)
+    for i in range(first, last):
         if not lies_inside(offset[i], length[i], size) or length[i] > INT64_MAX - total:
             raise ValueError(f"payload {i} lies outside the data")
         total += length[i]
-    found = PyBytes_FromStringAndSize(NULL, total)
-    at = <uint8_t*> PyBytes_AS_STRING(found)
+        memcpy(at, &time[i], 8)
+        memcpy(at + 8, &length[i], 8)
+        at += 16
+    if first < last and total // (last - first) >= most_bytes:
+        return heads, None
+    payloads = PyBytes_FromStringAndSize(NULL, total)
+    at = <uint8_t*> PyBytes_AS_STRING(payloads)
     with nogil:
-        for i in range(n):
+        for i in range(first, last):
             if length[i]:
                 memcpy(at, &data[offset[i]], length[i])
                 at += length[i]
-    return found
+    return heads, payloads
 
 
 def any_begins(

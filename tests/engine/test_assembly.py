@@ -34,9 +34,16 @@ Decoded = list[tuple[int, Any]]
 
 
 def spoil(messages: list[Sample], share: float, seed: int) -> list[Sample]:
-    """Cut some payloads short."""
+    """Cut some payloads short, and give some of CDR the header of its second version."""
     random_ = random.Random(seed)
-    return [m._replace(payload=m.payload[:7]) if random_.random() < share else m for m in messages]
+
+    def spoilt(payload: bytes) -> bytes:
+        if random_.random() < share:
+            return payload[:7]
+        is_cdr = payload.startswith(b"\0\1\0\0")
+        return b"\0\7" + payload[2:] if is_cdr and random_.random() < share / 2 else payload
+
+    return [m._replace(payload=spoilt(m.payload)) for m in messages]
 
 
 def placed(found: tuple[Int64s, NDArray[np.int32]]) -> tuple[Int64s, ChunkRuns]:

@@ -335,3 +335,67 @@ class TestNative:
             assert feed(subject, [payload]) == [OK]
             assert subject.take().to_pylist() == [{"a": ["x"] * n}]
         assert len(subject.take()) == 0
+
+
+class TestStreams:
+    """Payloads of several streams in one call."""
+
+    @THOROUGH
+    @given(st.lists(cases(wide=False), max_size=4), st.randoms(use_true_random=False))
+    def test_each_gives_what_it_gives_alone(
+        self, streams: list[tuple[int, bool, wire.Type, list[Any]]], random: Any
+    ) -> None:
+        payloads = [[wire.Writer(ros, big=big).payload(kind, v) for v in values] for ros, big, kind, values in streams]
+        for some in payloads:
+            cut = random.randrange(2 * len(some))
+            some[cut:] = [payload[: random.randrange(len(payload) + 1)] for payload in some[cut:]]
+        left = [k for k, some in enumerate(payloads) if random.random() < 0.2 and some[0] and streams[k][0] == 2]
+        for k in left:
+            payloads[k].append(b"\0\7\0\0")
+        together, alone = (
+            [decoder(wire.text(kind, ros), ros, name=kind[1]) for ros, _, kind, _ in streams] for _ in "12"
+        )
+        passed = [k for k in range(len(streams)) if random.random() < 0.2]
+        plain = [None if k in passed else one.plain for k, one in enumerate(together)]
+        every = [payload for some in payloads for payload in some]
+        length = np.array([len(payload) for payload in every], np.int64)
+        bounds = np.cumsum([0, *map(len, payloads)]).astype(np.int64)
+        statuses, untouched, gained = native.feed_streams(
+            plain, b"".join(every), np.cumsum(length) - length, length, bounds
+        )
+        assert gained == sum(one.nbytes for one in together)
+        expected = []
+        for k, some in enumerate(payloads):
+            found = feed(alone[k], some)
+            if k in passed or ENCAPSULATION in native_statuses(streams[k], some):
+                expected += [OK] * len(some)
+                assert together[k].nbytes == 0
+                assert (k in untouched) == (k not in passed)
+            else:
+                expected += found
+                assert k not in untouched
+                assert repr(together[k].take().to_pylist()) == repr(alone[k].take().to_pylist())
+        assert list(statuses) == expected
+
+    def test_bounds_that_cannot_be_are_refused(self) -> None:
+        one = native.Decoder([native.Fixed(0, 1)], [False], cdr=False)
+        places = np.array([0, 1], np.int64), np.array([1, 1], np.int64)
+        for bounds in ([0, 3], [-1, 1], [2, 1]):
+            with pytest.raises(ValueError, match="outside the payloads"):
+                native.feed_streams([one], b"ab", *places, np.array(bounds, np.int64))
+        with pytest.raises(ValueError, match="1 decoders but 3 bounds"):
+            native.feed_streams([one], b"ab", *places, np.array([0, 1, 2], np.int64))
+        with pytest.raises(ValueError, match="payload 1 lies outside"):
+            native.feed_streams([one], b"a", *places, np.array([0, 2], np.int64))
+        assert one.rows == 0
+        with pytest.raises(TypeError):
+            native.feed_streams([object()], b"ab", *places, np.array([0, 2], np.int64))  # type: ignore[list-item]
+
+
+def native_statuses(stream: tuple[int, bool, wire.Type, list[Any]], payloads: list[bytes]) -> list[int]:
+    """What the native decoder says of payloads, whatever their version."""
+    ros, _, kind, _ = stream
+    subject = decoder(wire.text(kind, ros), ros, name=kind[1]).plain
+    assert subject is not None
+    length = np.array([len(payload) for payload in payloads], np.int64)
+    return list(subject.feed(b"".join(payloads), np.cumsum(length) - length, length))

@@ -281,20 +281,29 @@ def test_runs_that_are_not_there_are_not_compared(runs: tuple[int, ...], starts:
         )
 
 
-def test_payloads_are_joined_in_their_order() -> None:
+def test_payloads_are_joined_in_their_order_behind_their_heads() -> None:
     data = bytes(range(20))
-    assert records.joined(data, places(7, 0, 20, 3), places(3, 2, 0, 1)) == bytes([7, 8, 9, 0, 1, 3])
-    assert records.joined(b"", places(), places()) == b""
+    payloads = places(50, 51, 52, 53), places(7, 0, 20, 3), places(3, 2, 0, 1)
+    heads, joined = records.heads_and_payloads(data, *payloads, 0, 4, 100)
+    assert heads == places(50, 3, 51, 2, 52, 0, 53, 1).tobytes()
+    assert joined == bytes([7, 8, 9, 0, 1, 3])
+    assert records.heads_and_payloads(data, *payloads, 1, 2, 100) == (places(51, 2).tobytes(), bytes([0, 1]))
+    assert records.heads_and_payloads(data, *payloads, 0, 2, 2) == (places(50, 3, 51, 2).tobytes(), None)
+    assert records.heads_and_payloads(b"", places(), places(), places(), 0, 0, 0) == (b"", b"")
 
 
 @pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, 21), (21, 0), (20, 1), (0, -1), (1, 2**63 - 1)])
 def test_payloads_outside_the_data_are_not_read(offset: int, length: int) -> None:
-    data = bytes(20)
+    data, times = bytes(20), places(5, 6)
     with pytest.raises(ValueError, match="payload 1 lies outside"):
-        records.joined(data, places(0, offset), places(1, length))
+        records.heads_and_payloads(data, times, places(0, offset), places(1, length), 0, 2, 100)
     assert not records.any_begins(data, places(offset), places(length), b"\0", b"\xff")
-    with pytest.raises(ValueError, match="2 offsets but 1 lengths"):
-        records.joined(data, places(0, 0), places(1))
+
+
+@pytest.mark.parametrize(("first", "last"), [(-1, 1), (0, 2), (1, 0), (2, 2)])
+def test_payloads_that_are_not_there_are_not_read(first: int, last: int) -> None:
+    with pytest.raises(ValueError, match="there are no payloads"):
+        records.heads_and_payloads(bytes(9), places(5, 6), places(0, 0), places(1), first, last, 100)
 
 
 def test_beginnings_are_compared_byte_by_byte() -> None:

@@ -22,7 +22,6 @@ from hephaes_rpc.engine.datasets.featurerows import PlannedRows, RowMaker, RowTo
 from hephaes_rpc.engine.datasets.files import Datasets, FilePlan, all_names, told_by, wanted
 from hephaes_rpc.engine.datasets.intake import Intake, decoder_of
 from hephaes_rpc.engine.datasets.manifest import Run, file_name
-from hephaes_rpc.engine.datasets.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
 from hephaes_rpc.engine.datasets.publish import Publication
 from hephaes_rpc.engine.datasets.transforms import Transforms
 from hephaes_rpc.engine.datasets.writers.base import ColumnRole
@@ -52,6 +51,7 @@ from hephaes_rpc.serde import closest
 
 if TYPE_CHECKING:
     from hephaes_rpc.engine.computations.computed import Computations
+    from hephaes_rpc.engine.datasets.outline import Outline
 
 Flags = NDArray[np.bool_]
 PIECE_BYTES = 16 << 20
@@ -115,8 +115,10 @@ class FeaturedConversion:
         counts = {"rows": rows, **self.intake.totals(), **work.totals()}
         return ConvertResult(outputs=outputs, counts=counts, warnings=tuple(self.warnings))
 
-    def outline(self) -> Outline:
+    def outline(self) -> "Outline":
         """What ``run`` would write."""
+        from hephaes_rpc.engine.datasets.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
+
         planned = self.plan()
         found = self.partition(planned.rows.table.n_rows, None)
         plans = self.files(planned.features, found)

@@ -7,6 +7,7 @@ yields batches of all of them.  With layout ``topics`` at most MAX_OPEN_FILES ar
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from attrs import frozen
@@ -14,7 +15,6 @@ from attrs import frozen
 from hephaes_rpc.engine.datasets.files import Datasets, FilePlan, Opened, all_names, told_by, wanted
 from hephaes_rpc.engine.datasets.intake import Intake, decoder_of
 from hephaes_rpc.engine.datasets.manifest import Run
-from hephaes_rpc.engine.datasets.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
 from hephaes_rpc.engine.datasets.publish import Publication
 from hephaes_rpc.engine.lane import Lane
 from hephaes_rpc.engine.logs import LogReader, Stream
@@ -26,6 +26,9 @@ from hephaes_rpc.engine.timeline.assembly import Assembly, Source, TableTask
 from hephaes_rpc.engine.timeline.hints import require_known
 from hephaes_rpc.engine.timeline.plan import auto_mapping, resolve, topic_table, wide_table
 from hephaes_rpc.errors import LogError
+
+if TYPE_CHECKING:
+    from hephaes_rpc.engine.datasets.outline import Outline
 
 MAX_OPEN_FILES = 256
 FILE_SLUG_CHARS = 100
@@ -98,8 +101,10 @@ class MappedConversion:
             outputs=outputs, counts={"rows": rows, **self.intake.totals()}, warnings=tuple(self.warnings)
         )
 
-    def outline(self) -> Outline:
+    def outline(self) -> "Outline":
         """What ``run`` would write."""
+        from hephaes_rpc.engine.datasets.outline import SAMPLE_ROWS, Outline, OutlinedFile, Sizes, columns_of
+
         plans = self.plans(self.fields())
         check_distinct(name for plan in plans for name in all_names(self.spec, plan.file))
         sources = self.sources(plans)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from attrs import define, field, frozen
@@ -231,6 +231,26 @@ class TimeIndex:
         return self.time[part], self.chunk[part]
 
 
+class Part(NamedTuple):
+    """Messages of one stream in a chunk: entries ``first`` to ``last`` of arrays that may hold others, too.
+
+    Args:
+        time: int64, log time, ns.
+        offset, length: int64, bytes of the payload inside the chunk's data.
+    """
+
+    time: Int64s
+    offset: Int64s
+    length: Int64s
+    first: int
+    last: int
+
+    def views(self) -> tuple[Int64s, Int64s, Int64s]:
+        """Times, offsets and lengths of these messages alone."""
+        part = slice(self.first, self.last)
+        return self.time[part], self.offset[part], self.length[part]
+
+
 @frozen(eq=False)
 class Walk:
     """The selected messages of one chunk, grouped by slot, in file order inside a slot.
@@ -249,7 +269,10 @@ class Walk:
     bounds: Int64s
     messages: int
 
+    def part(self, k: int) -> Part:
+        """The messages of slot ``k``."""
+        return Part(self.log_time, self.offset, self.length, int(self.bounds[k]), int(self.bounds[k + 1]))
+
     def slot(self, k: int) -> tuple[Int64s, Int64s, Int64s]:
         """Log times, offsets and lengths of slot ``k`` (views)."""
-        part = slice(int(self.bounds[k]), int(self.bounds[k + 1]))
-        return self.log_time[part], self.offset[part], self.length[part]
+        return self.part(k).views()

@@ -304,6 +304,13 @@ class StreamDecoder:
         return self._decoder.feed(data, offset, length)
 
     @property
+    def plain(self) -> native.Decoder | None:
+        """For ``feed_streams``: what decodes payloads of this stream that are plain CDR or ROS1, all alike."""
+        if isinstance(self._decoder, RowDecoder) or (self._xcdr2 is not None and self._xcdr2.refuses):
+            return None
+        return self._decoder.decoder
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         return self._decoder.nbytes
@@ -338,7 +345,7 @@ class _NativeDecoder:
 
     def __init__(self, root: str, compiler: _Compiler, items: list[native.Item], node: Node) -> None:
         try:
-            self._native = native.Decoder(items, compiler.offsets_columns, cdr=compiler.cdr)
+            self.decoder = native.Decoder(items, compiler.offsets_columns, cdr=compiler.cdr)
         except OverflowError as error:
             raise LogError("unsupported", f"{root}: {error}") from error
         self._node = node
@@ -347,16 +354,16 @@ class _NativeDecoder:
 
     def feed(self, data: bytes | memoryview, offset: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.uint8]:
         return np.frombuffer(
-            self._native.feed(data, np.ascontiguousarray(offset), np.ascontiguousarray(length)), np.uint8
+            self.decoder.feed(data, np.ascontiguousarray(offset), np.ascontiguousarray(length)), np.uint8
         )
 
     @property
     def nbytes(self) -> int:
-        return self._native.nbytes
+        return self.decoder.nbytes
 
     def take(self) -> pa.StructArray:
-        n = self._native.rows
-        found = self._native.take()
+        n = self.decoder.rows
+        found = self.decoder.take()
         buffers = [pa.py_buffer(buffer) for buffer, _ in found]
         for column, offsets in self._texts:
             broken = found[column][1] + found[offsets][1]

@@ -373,17 +373,21 @@ def _ordered(raw: memoryview, width: int, little: bool) -> bytes | memoryview:
 
 
 class Xcdr2Feed:
-    """Picks the payloads in XCDR2 out of a batch and tells them as plain CDR."""
+    """Picks the payloads in XCDR2 out of a batch and tells them as plain CDR.
+
+    Attributes:
+        refuses: Whether payloads of the first version are refused, too.
+    """
 
     def __init__(self, definition: Definition, refusal: int, misfit: int) -> None:
         """Take the status of a payload of the first version whose type that cannot hold, and of one of another type."""
         self._xcdr2 = Xcdr2(definition)
-        self._refuses = isinstance(definition, IdlDefinition) and definition.has_parameters
+        self.refuses = isinstance(definition, IdlDefinition) and definition.has_parameters
         self._refusal, self._misfit = refusal, misfit
 
     def concerns(self, data: bytes | memoryview, offset: Int64s, length: Int64s) -> bool:
         """Whether a payload of the batch is not simply plain CDR."""
-        return self._refuses or records.any_begins(data, offset, length, _LEAST_HEAD, _MOST_HEAD)
+        return self.refuses or records.any_begins(data, offset, length, _LEAST_HEAD, _MOST_HEAD)
 
     def told(self, data: bytes | memoryview, offset: Int64s, length: Int64s) -> tuple[bytes, Int64s, Int64s, Uint8s]:
         """Bytes, offsets and lengths of the payloads that can be told, and the status of all (0 for those)."""
@@ -395,7 +399,7 @@ class Xcdr2Feed:
             payload: bytes | memoryview | int = view[start : start + size]
             if is_newer:
                 payload = self._xcdr2.plain(view[start : start + size])
-            elif self._refuses and size >= 4:
+            elif self.refuses and size >= 4:
                 payload = self._refusal
             if isinstance(payload, int):
                 status[k] = self._misfit if payload == MISFIT else payload

@@ -95,13 +95,14 @@ def _read(log: LogReader, told: Told, chosen: Sequence[Stream] | None, window: W
     for i, size in zip(chunks.tolist(), sizes.tolist(), strict=True):
         data, walk = log.messages(i, slots)
         for k in np.flatnonzero(np.diff(walk.bounds)).tolist():
-            times, offset, length = walk.slot(k)
+            part = walk.part(k)
+            times, offset, length = part.views()
             if window == WHOLE:
                 pairs[k][1].feed(data, times, offset, length)
             elif (inside := window.holds(times)).any():
                 pairs[k][1].feed(data, times[inside], offset[inside], length[inside])
             if digests:
-                digests[k].feed(data, i, times, offset, length)
+                digests[k].feed(data, i, part)
         done += size
         told(done, total)
     for _, content in pairs:

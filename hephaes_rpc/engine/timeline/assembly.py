@@ -11,14 +11,17 @@ count messages.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
+from hephaes_native import decode as native
 from hephaes_rpc.engine.logs import LogReader, Stream, Walk
 from hephaes_rpc.engine.logs.base import Payload
+from hephaes_rpc.engine.logs.types import Part
 from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.messages.decode import STATUS_NAMES, StreamDecoder
 from hephaes_rpc.engine.timeline.ahead import ReadAhead
@@ -102,7 +105,8 @@ class Source:
         self._least: Int64s | None = None
         self._pieces: deque[tuple[int, pa.StructArray]] = deque()
         self._arrived = 0
-        self._statuses: list[NDArray[np.uint8]] = []
+        self._fed = 0
+        self._failed: list[Int64s] = []
 
     def positions(self, messages: Int64s) -> Int64s:
         """Places in file order of messages counted in time order."""
@@ -126,37 +130,47 @@ class Source:
         self._arrival = arrival if self._order is None else arrival[self._order]
         self._least = np.minimum.accumulate(self._arrival[::-1])[::-1]
 
-    def feed(self, data: bytes | memoryview, walk: Walk, slot: int, chunk: int) -> int:
+    @property
+    def plain(self) -> native.Decoder | None:
+        """What decodes all messages of a chunk; None where they have to go through ``feed``."""
+        return self.decoder.plain if self._all_used else None
+
+    def feed(self, data: Payload, chunk: int, part: Part) -> int:
         """Decode the used messages of a chunk; returns the growth in bytes held."""
-        time, offset, length = walk.slot(slot)
         if not self._all_used:
+            time, offset, length = part.views()
             first = self.chunks.first(chunk)
             wanted = self.used[first : first + len(time)]
-            if not wanted.all():
-                time, offset, length = time[wanted], offset[wanted], length[wanted]
-            if not len(time):
+            if not wanted.any():
                 return 0
+            part = Part(time[wanted], offset[wanted], length[wanted], 0, int(np.count_nonzero(wanted)))
         before = self.decoder.nbytes
-        status = self.decoder.feed(data, offset, length)
-        if self.digest is not None:
-            self.digest.feed(data, chunk, time, offset, length)
-        self._statuses.append(status)
-        if np.count_nonzero(status):
-            self._note(status, time)
+        _, offset, length = part.views()
+        self.fed(data, chunk, part, self.decoder.feed(data, offset, length))
         return self.decoder.nbytes - before
+
+    def fed(self, data: Payload, chunk: int, part: Part, status: NDArray[np.uint8] | None) -> None:
+        """Note that the decoder was given messages of a chunk; ``status`` (uint8 each) None: all are sound."""
+        if self.digest is not None:
+            self.digest.feed(data, chunk, part)
+        if status is not None and (bad := np.flatnonzero(status)).size:
+            self._failed.append(self._fed + bad)
+            self._note(bad, status, part)
+        self._fed += part.last - part.first
 
     def collect(self) -> None:
         """Turn what the decoder holds into a piece."""
-        if not self._statuses:
+        if not self._fed:
             return
-        status = np.concatenate(self._statuses) if len(self._statuses) > 1 else self._statuses[0]
-        self._statuses.clear()
+        n, self._fed = self._fed, 0
         values = self.decoder.take()
         values.validate(full=True)
-        if len(values) != len(status):
-            values = spread(values, np.flatnonzero(status == 0), len(status))
+        if self._failed:
+            sound = np.delete(np.arange(n), np.concatenate(self._failed))
+            self._failed.clear()
+            values = spread(values, sound, n)
         self._pieces.append((self._arrived, values))
-        self._arrived += len(status)
+        self._arrived += n
         self.counts.decoded = self._arrived - self.counts.decode_failures
 
     def fetch(self, messages: Int64s, *, upper: bool = False) -> pa.StructArray:
@@ -203,11 +217,10 @@ class Source:
         self.counts.replaced_strings = self.decoder.replaced_strings
         return self.counts
 
-    def _note(self, status: NDArray[np.uint8], time: Int64s) -> None:
-        bad = np.flatnonzero(status)
+    def _note(self, bad: Int64s, status: NDArray[np.uint8], part: Part) -> None:
         self.counts.decode_failures += len(bad)
         for j in bad[: MAX_FAILURES_DESCRIBED - len(self.counts.failures)]:
-            self.counts.failures.append(Failure(int(time[j]), STATUS_NAMES[status[j]]))
+            self.counts.failures.append(Failure(int(part.time[part.first + j]), STATUS_NAMES[status[j]]))
 
 
 @frozen(eq=False)
@@ -259,6 +272,7 @@ class Assembly:
         rank = self._rank([(task.rows, need) for task, found in zip(tasks, needs, strict=True) for need in found])
         for source in sources:
             source.expect(rank)
+        self._plain = [source.plain for source in sources]
         self._progress = [_Progress(task, found, rank) for task, found in zip(tasks, needs, strict=True)]
         for progress in self._progress:
             for k, picks in progress.task.rows.picks.items():
@@ -326,8 +340,18 @@ class Assembly:
     def _read(self, chunk: int, messages: tuple[Payload, Walk] | None) -> int:
         """Decode what is used of a chunk, from its messages if they are there; returns the growth in bytes held."""
         data, walk = messages or self._log.messages(chunk, self._slots)
-        present = np.flatnonzero(np.diff(walk.bounds))
-        return sum(self._sources[slot].feed(data, walk, slot, chunk) for slot in present.tolist())
+        statuses, left, gained = native.feed_streams(self._plain, data, walk.offset, walk.length, walk.bounds)
+        status = np.frombuffer(statuses, np.uint8)
+        some_failed = bool(status.any())
+        for slot, (first, last) in enumerate(pairwise(walk.bounds.tolist())):
+            if first == last:
+                continue
+            part = Part(walk.log_time, walk.offset, walk.length, first, last)
+            if self._plain[slot] is None or slot in left:
+                gained += self._sources[slot].feed(data, chunk, part)
+            else:
+                self._sources[slot].fed(data, chunk, part, status[first:last] if some_failed else None)
+        return gained
 
     def _emit(self, rank: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """All complete rows."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from hephaes_native import records
 from hephaes_rpc.engine.logs import Stream
+from hephaes_rpc.engine.logs.types import Part
 from hephaes_rpc.engine.timeline.chunkruns import ChunkRuns
 from hephaes_rpc.engine.timeline.plan import Int64s
 
@@ -35,7 +36,7 @@ MAX_HELD_BYTES = 4 << 20
 class Digest(Protocol):
     """What takes the used messages of a chunk."""
 
-    def feed(self, data: bytes | memoryview, chunk: int, time: Int64s, offset: Int64s, length: Int64s) -> None:
+    def feed(self, data: bytes | memoryview, chunk: int, part: Part) -> None:
         """As ``StreamDigest.feed``."""
 
 
@@ -50,29 +51,38 @@ class StreamDigest:
         self._kept: dict[int, tuple[int, bytes]] = {}
         counts = chunks.counts(used)
         self._chunks, self._first = chunks.number, np.cumsum(counts) - counts
+        self._place = 0
         taken = time if used.all() else time[used]
         self._turn: Int64s | None = None
         if np.any(taken[1:] < taken[:-1]):
             self._turn = np.empty(len(taken), np.int64)
             self._turn[np.argsort(taken, kind="stable")] = np.arange(len(taken))
 
-    def feed(self, data: bytes | memoryview, chunk: int, time: Int64s, offset: Int64s, length: Int64s) -> None:
-        """Take the used messages of a chunk (log time, place in ``data`` and size, int64, file order), once."""
-        first = int(self._first[self._chunks.searchsorted(np.int32(chunk))])
-        if not self._kept and self._is_next(first, len(time)):
-            self._take(time, length, _payloads(data, offset, length))
+    def feed(self, data: bytes | memoryview, chunk: int, part: Part) -> None:
+        """Take the used messages of a chunk with this content, in file order, once."""
+        first, n = self._first_of(chunk), part.last - part.first
+        if not self._kept and self._is_next(first, n):
+            self._take(data, part)
             return
-        turn = np.arange(first, first + len(time)) if self._turn is None else self._turn[first : first + len(time)]
+        turn = np.arange(first, first + n) if self._turn is None else self._turn[first : first + n]
         view = memoryview(data)
-        for k, moment, start, size in zip(*(each.tolist() for each in (turn, time, offset, length)), strict=True):
+        for k, moment, start, size in zip(*(each.tolist() for each in (turn, *part.views())), strict=True):
             self._kept[k] = moment, bytes(view[start : start + size])
         ready: list[tuple[int, bytes]] = []
         while (found := self._kept.pop(self._next + len(ready), None)) is not None:
             ready.append(found)
         if ready:
-            lengths = np.array([len(payload) for _, payload in ready], np.int64)
+            length = np.array([len(payload) for _, payload in ready], np.int64)
             times = np.array([moment for moment, _ in ready], np.int64)
-            self._take(times, lengths, [b"".join(payload for _, payload in ready)])
+            joined = b"".join(payload for _, payload in ready)
+            self._take(joined, Part(times, np.cumsum(length) - length, length, 0, len(ready)))
+
+    def _first_of(self, chunk: int) -> int:
+        """The place of the first used message of a chunk; chunks mostly come in their order."""
+        if self._place == len(self._chunks) or self._chunks[self._place] != chunk:
+            self._place = int(self._chunks.searchsorted(np.int32(chunk)))
+        self._place += 1
+        return int(self._first[self._place - 1])
 
     def _is_next(self, first: int, n: int) -> bool:
         """Whether it is the turn of the used messages ``first`` to ``first + n`` (in file order), in this order."""
@@ -80,13 +90,17 @@ class StreamDigest:
             return first == self._next
         return np.array_equal(self._turn[first : first + n], np.arange(self._next, self._next + n))
 
-    def _take(self, time: Int64s, length: Int64s, payloads: Iterable[bytes | memoryview]) -> None:
-        heads = np.empty((len(time), 2), "<i8")
-        heads[:, 0], heads[:, 1] = time, length
-        self._heads.update(heads.tobytes())
-        for piece in payloads:
-            self._payloads.update(piece)
-        self._next += len(time)
+    def _take(self, data: bytes | memoryview, part: Part) -> None:
+        heads, payloads = records.heads_and_payloads(data, *part, LONG_BYTES)
+        self._heads.update(heads)
+        if payloads is None:
+            view = memoryview(data)
+            _, offset, length = part.views()
+            for start, size in zip(offset.tolist(), length.tolist(), strict=True):
+                self._payloads.update(view[start : start + size])
+        else:
+            self._payloads.update(payloads)
+        self._next += part.last - part.first
 
     def name(self) -> bytes:
         """What the stream is called and made of."""
@@ -142,30 +156,20 @@ class _Fed(NamedTuple):
     digest: StreamDigest
     data: bytes | memoryview
     chunk: int
-    time: Int64s
-    offset: Int64s
-    length: Int64s
+    part: Part
 
 
 class _Behind:
     def __init__(self, digest: StreamDigest, due: list[_Fed]) -> None:
         self._digest, self._due = digest, due
 
-    def feed(self, data: bytes | memoryview, chunk: int, time: Int64s, offset: Int64s, length: Int64s) -> None:
-        self._due.append(_Fed(self._digest, data, chunk, time, offset, length))
+    def feed(self, data: bytes | memoryview, chunk: int, part: Part) -> None:
+        self._due.append(_Fed(self._digest, data, chunk, part))
 
 
 def _feed(due: Iterable[_Fed]) -> None:
-    for digest, data, chunk, time, offset, length in due:
-        digest.feed(data, chunk, time, offset, length)
-
-
-def _payloads(data: bytes | memoryview, offset: Int64s, length: Int64s) -> Iterable[bytes | memoryview]:
-    """The slices of ``data`` in turn, short ones joined."""
-    if int(length.sum()) < LONG_BYTES * len(length):
-        return [records.joined(data, offset, length)]
-    view = memoryview(data)
-    return [view[start : start + size] for start, size in zip(offset.tolist(), length.tolist(), strict=True)]
+    for digest, data, chunk, part in due:
+        digest.feed(data, chunk, part)
 
 
 def combined(streams: Iterable[StreamDigest]) -> str:

@@ -7,7 +7,6 @@ messages; ``Between`` stores for each sample the first grid row at or after it, 
 nothing.  Sorted merges over int64 arrays: O(n log n) in messages, nothing in rows x streams.
 """
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -113,6 +112,8 @@ def _first(
             message = f"mapping field {field!r}: topic {topic!r} has several types; name one of {choices}"
             return Issue(("mapping", field), message, f"one of {choices}", shown(topic), several[topic][0])
     wanted = " or ".join(repr(topic) for topic in topics)
+    import difflib  # only what has failed looks for what was meant
+
     near = (*difflib.get_close_matches(topics[0], known, n=1, cutoff=0.5), None)[0]
     hint = f"; did you mean {near!r}?" if near else ""
     message = f"mapping field {field!r}: the log has no topic {wanted}{hint}"
