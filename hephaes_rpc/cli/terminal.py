@@ -67,15 +67,17 @@ class Pace:
         self._began = 0.0
         self._first = 0
 
-    def describe(self, name: str, phase: str, done: int, total: int, unit: str) -> str:
-        """``1.2 MB of 4.0 MB, 5.1 MB/s, 0.5 s left``; nothing for phases that are over in a moment."""
-        if phase in _BRIEF:
-            return ""
-        now = time.monotonic()
+    def note(self, name: str, phase: str, done: int) -> None:
+        """Count from here where another phase has begun."""
         if (name, phase) != self._work:
-            self._work, self._began, self._first = (name, phase), now, done
+            self._work, self._began, self._first = (name, phase), time.monotonic(), done
+
+    def describe(self, done: int, total: int, unit: str) -> str:
+        """``1.2 MB of 4.0 MB, 5.1 MB/s, 0.5 s left``; nothing for phases that are over in a moment."""
+        if self._work[1] in _BRIEF:
+            return ""
         text = f"{amount(done, unit)} of {amount(total, unit)}" if total else amount(done, unit)
-        elapsed_s, gained = now - self._began, done - self._first
+        elapsed_s, gained = time.monotonic() - self._began, done - self._first
         if elapsed_s > 0 and gained > 0:
             rate = gained / elapsed_s
             text += f", {amount(rate, unit)}/s"
@@ -96,12 +98,13 @@ class Display:
 
     def update(self, name: str, phase: str, done: int, total: int, unit: str) -> None:
         """Show the state of the work ``name``, if the last line is old enough."""
-        text = self._pace.describe(name, phase, done, total, unit)
+        self._pace.note(name, phase, done)
         now = time.monotonic()
         if self._shown_at is None:
             self._shown_at = now
         if now - self._shown_at >= self._interval_s:
             self._shown_at = now
+            text = self._pace.describe(done, total, unit)
             say(f"{name}: {phase} {100 * done // max(total, 1)} %" + (f", {text}" if text else ""))
 
     def line(self, text: str) -> None:
@@ -139,6 +142,7 @@ class Bar(Display):
 
     def update(self, name: str, phase: str, done: int, total: int, unit: str) -> None:
         """Show the state of the work ``name``."""
+        self._pace.note(name, phase, done)
         if self._task is None:
             self._task = self._progress.add_task("", pace="")
         self._progress.update(
@@ -146,7 +150,7 @@ class Bar(Display):
             description=printable(f"{name}: {phase}"),
             completed=done,
             total=max(total, 1),
-            pace=self._pace.describe(name, phase, done, total, unit),
+            pace=self._pace.describe(done, total, unit),
         )
 
     def line(self, text: str) -> None:

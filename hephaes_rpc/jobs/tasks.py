@@ -18,8 +18,6 @@ from hephaes_rpc.jobs import authoring
 from hephaes_rpc.jobs.taskcontext import Context, registered_file
 
 MAX_NOTES = 100
-KEPT_BYTES = 16 << 20
-"""Of memory that indexing has freed, for the next log."""
 IDLE = 19
 """How nice a worker is that nobody waits for."""
 
@@ -53,7 +51,7 @@ def _index(context: Context, asset: dict[str, Any]) -> None:
         context.check()
         context.progress("index", done, total, "bytes")
 
-    keep_freed(KEPT_BYTES)
+    keep_freed()
     registered_file(asset["path"])
     identity = identify(Path(asset["path"]))  # before: what is appended from here on makes it another log
     with open_log(asset["path"], swept) as log:
@@ -162,9 +160,11 @@ def _convert(context: Context, asset: dict[str, Any]) -> None:
         from hephaes_rpc.engine.datasets import reuse
         from hephaes_rpc.engine.datasets.manifest import file_name
         from hephaes_rpc.engine.identity import identify
+        from hephaes_rpc.engine.memory import keep_freed
         from hephaes_rpc.engine.pipeline import ConvertTask, convert
         from hephaes_rpc.engine.specs.document import load, to_dict
 
+    keep_freed()
     task = context.task
     document = load(task["spec"])
     registered_file(asset["path"])
