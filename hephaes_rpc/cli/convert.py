@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from attrs import evolve, frozen
 
 from hephaes_rpc.cli.terminal import Display, display, seconds
-from hephaes_rpc.engine.memory import keep_freed
 from hephaes_rpc.engine.specs.names import check_logs
 from hephaes_rpc.engine.specs.rules import check_spec
 from hephaes_rpc.engine.specs.spec import (
@@ -74,7 +73,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def convert_all(conversion: "Asked", folder: Path, *, overwrite: bool) -> int:
     """Convert logs into a folder, with progress; the exit code."""
-    keep_freed()
     stop = Stop()
     with stopping(stop), _no_empty_folder(folder), ready_display() as shown:
         from hephaes_rpc.engine.pipeline import convert

@@ -15,7 +15,7 @@ import attrs
 
 from hephaes_rpc.engine.datasets.intake import UnreadableError
 from hephaes_rpc.engine.logs import LogReader, open_log
-from hephaes_rpc.engine.memory import give_back
+from hephaes_rpc.engine.memory import give_back, keep_freed
 from hephaes_rpc.engine.specs.rules import check_spec
 from hephaes_rpc.engine.task import Context, ConvertResult, ConvertTask, OutputFile, Phase, Unit
 
@@ -44,6 +44,7 @@ def convert(task: ConvertTask, context: Context) -> ConvertResult:
             require_quality(task.spec.quality, log, window_of(task.spec.input), _told(context, "plan"))
         return conversion(log).run()
 
+    keep_freed()
     return _attempt(task, context, run)
 
 

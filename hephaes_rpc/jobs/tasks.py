@@ -160,11 +160,9 @@ def _convert(context: Context, asset: dict[str, Any]) -> None:
         from hephaes_rpc.engine.datasets import reuse
         from hephaes_rpc.engine.datasets.manifest import file_name
         from hephaes_rpc.engine.identity import identify
-        from hephaes_rpc.engine.memory import keep_freed
         from hephaes_rpc.engine.pipeline import ConvertTask, convert
         from hephaes_rpc.engine.specs.document import load, to_dict
 
-    keep_freed()
     task = context.task
     document = load(task["spec"])
     registered_file(asset["path"])
