@@ -19,10 +19,10 @@ def stay_small(n_arenas: int, large_bytes: int) -> None:
 
 
 def keep_freed() -> None:
-    """Have malloc keep some of what is freed for what is needed next, pages and all; of a process that reads logs.
+    """Have malloc keep up to KEPT_BYTES of what is freed for what is needed next, pages and all; glibc only.
 
     By default what is freed in large pieces goes back to the system, which has to clear it before it is had again:
-    a twentieth of the time that a conversion of images takes.  glibc only.
+    a twentieth of the CPU time of a conversion of images.
     """
     _set({_M_MMAP_THRESHOLD: KEPT_BYTES, _M_TRIM_THRESHOLD: KEPT_BYTES})
 

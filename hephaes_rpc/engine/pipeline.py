@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Context", "ConvertResult", "ConvertTask", "OutputFile", "Phase", "Unit", "convert", "outline"]
 
 T = TypeVar("T")
+LARGE_MESSAGE_BYTES = 4 << 10
+"""Of messages that are as large on average, memory that is freed is kept: it is needed again soon, and much of it."""
 
 
 def convert(task: ConvertTask, context: Context) -> ConvertResult:
@@ -44,7 +46,6 @@ def convert(task: ConvertTask, context: Context) -> ConvertResult:
             require_quality(task.spec.quality, log, window_of(task.spec.input), _told(context, "plan"))
         return conversion(log).run()
 
-    keep_freed()
     return _attempt(task, context, run)
 
 
@@ -91,6 +92,8 @@ def _attempt(task: ConvertTask, context: Context, action: "Callable[[LogReader, 
     with open_log(task.log_path, indexed) as log:
         indexed(log.summary.size_bytes, log.summary.size_bytes)
         give_back()
+        if int(log.chunks.raw_bytes.sum()) >= LARGE_MESSAGE_BYTES * max(log.summary.message_count, 1):
+            keep_freed()
         try:
             return action(log, conversion)
         except UnreadableError:
