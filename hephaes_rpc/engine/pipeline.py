@@ -15,7 +15,7 @@ import attrs
 
 from hephaes_rpc.engine.datasets.intake import UnreadableError
 from hephaes_rpc.engine.logs import LogReader, open_log
-from hephaes_rpc.engine.memory import give_back, keep_freed
+from hephaes_rpc.engine.memory import give_back
 from hephaes_rpc.engine.specs.rules import check_spec
 from hephaes_rpc.engine.task import Context, ConvertResult, ConvertTask, OutputFile, Phase, Unit
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Context", "ConvertResult", "ConvertTask", "OutputFile", "Phase", "Unit", "convert", "outline"]
 
 T = TypeVar("T")
-LARGE_MESSAGE_BYTES = 4 << 10
-"""Of messages that are as large on average, memory that is freed is kept: it is needed again soon, and much of it."""
 
 
 def convert(task: ConvertTask, context: Context) -> ConvertResult:
@@ -92,8 +90,6 @@ def _attempt(task: ConvertTask, context: Context, action: "Callable[[LogReader, 
     with open_log(task.log_path, indexed) as log:
         indexed(log.summary.size_bytes, log.summary.size_bytes)
         give_back()
-        if int(log.chunks.raw_bytes.sum()) >= LARGE_MESSAGE_BYTES * max(log.summary.message_count, 1):
-            keep_freed()
         try:
             return action(log, conversion)
         except UnreadableError:
