@@ -3,7 +3,7 @@
 ``pip install .``, ``pip install -e .``, wheels and sdists all come through here.  ``python build.py [MODULE ...]``
 builds the extensions beside their sources for development.
 
-``HEPHAES_BUILD`` chooses the build: ``release`` (default), ``checked`` (every Cython check and C assert on),
+``HEPHAES_BUILD`` chooses the build: ``release`` (default), ``checked`` (places in views, and C asserts, checked),
 ``sanitize`` (AddressSanitizer and UBSan, gcc or clang), ``fuzz`` (the same for libFuzzer, clang), ``coverage`` (line
 tracing).
 
@@ -22,7 +22,7 @@ from setuptools.build_meta import *  # noqa: F403  (a backend is its hooks; thos
 from setuptools.command.build_ext import build_ext
 
 PACKAGE = Path("hephaes_native")
-CHECKED = {"boundscheck": True, "wraparound": True, "initializedcheck": True, "overflowcheck": True, "nonecheck": True}
+CHECKED = {"boundscheck": True, "wraparound": True, "initializedcheck": True}
 RELEASE = dict.fromkeys(CHECKED, False) | {"cdivision": True}
 MODES: dict[str, tuple[dict[str, bool], list[str], list[str]]] = {
     # mode: (Cython directives beyond the common ones, compiler flags, linker flags)
