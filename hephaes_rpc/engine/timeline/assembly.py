@@ -143,7 +143,8 @@ class Source:
             wanted = self.used[first : first + len(time)]
             if not wanted.any():
                 return 0
-            part = Part(time[wanted], offset[wanted], length[wanted], 0, int(np.count_nonzero(wanted)))
+            if not wanted.all():
+                part = Part(time[wanted], offset[wanted], length[wanted], 0, int(np.count_nonzero(wanted)))
         before = self.decoder.nbytes
         _, offset, length = part.views()
         self.fed(data, chunk, part, self.decoder.feed(data, offset, length))
